@@ -1,0 +1,1 @@
+//! Burst AEAD behind one trait: IPSec_MB and RustCrypto.

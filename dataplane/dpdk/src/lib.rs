@@ -1,0 +1,1 @@
+//! Safe wrapper of the parts of DPDK the engine uses.

@@ -1,0 +1,1 @@
+//! Sans-I/O ESP: wire formats, windows, selectors, encapsulation.

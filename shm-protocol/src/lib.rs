@@ -1,0 +1,1 @@
+//! The two shared-memory segments and the messages of Espalier's sockets.
