@@ -1,0 +1,1 @@
+//! The packet ledger: received + host-made = sent + punted + drops by reason, per port and in sum.

@@ -1,0 +1,113 @@
+//! What the harness has made on the machine and how it is unmade.
+//!
+//! Every namespace, process and directory is entered here before it is used, so that a panic, an abort or a
+//! signal finds it. Clean-up kills processes first, then removes namespaces (their devices go with them),
+//! then directories.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, Once};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// One thing to be unmade. The number is the world it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A child process that has not been reaped.
+    Process(Pid),
+    /// A network namespace by name.
+    Netns(String),
+    /// A directory the harness made.
+    Directory(PathBuf),
+}
+
+static ITEMS: Mutex<Vec<(u64, Item)>> = Mutex::new(Vec::new());
+static INSTALL: Once = Once::new();
+
+/// Prefix of every namespace the harness makes; what follows is the pid of the harness.
+pub const NETNS_PREFIX: &str = "e2e-";
+
+/// Enters one item of a world.
+pub fn enter(world: u64, item: Item) {
+    lock().push((world, item));
+}
+
+/// Forgets an item that was unmade otherwise, such as a process that ended.
+pub fn forget(item: &Item) {
+    lock().retain(|(_, known)| known != item);
+}
+
+/// Unmakes what belongs to `world`, or everything if it is `None`.
+pub fn clean_up(world: Option<u64>) {
+    let mut items = lock();
+    let (gone, kept): (Vec<_>, Vec<_>) =
+        items.drain(..).partition(|(owner, _)| world.is_none_or(|wanted| *owner == wanted));
+    *items = kept;
+    for (_, item) in &gone {
+        if let Item::Process(pid) = item {
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+    }
+    for (_, item) in &gone {
+        match item {
+            Item::Process(_) => {}
+            Item::Netns(name) => delete_netns(name),
+            Item::Directory(path) => drop(std::fs::remove_dir_all(path)),
+        }
+    }
+}
+
+/// Starts the signal thread, and where a panic aborts, a panic hook; sweeps what a killed harness left.
+pub fn install() {
+    INSTALL.call_once(|| {
+        sweep_dead_owners();
+        if let Ok(mut signals) = signal_hook::iterator::Signals::new([
+            signal_hook::consts::SIGINT,
+            signal_hook::consts::SIGTERM,
+            signal_hook::consts::SIGHUP,
+        ]) {
+            std::thread::spawn(move || {
+                if let Some(signal) = signals.forever().next() {
+                    eprintln!("\ninterrupted: removing namespaces and processes");
+                    clean_up(None);
+                    std::process::exit(128 + signal);
+                }
+            });
+        }
+        if cfg!(panic = "abort") {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |info| {
+                before(info);
+                clean_up(None);
+            }));
+        }
+    });
+}
+
+/// Removes namespaces (and the processes in them) whose harness no longer runs.
+fn sweep_dead_owners() {
+    let Ok(names) = std::fs::read_dir("/run/netns") else { return };
+    for name in names.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let Some(owner) = name.strip_prefix(NETNS_PREFIX).and_then(|rest| rest.split('-').next()) else {
+            continue;
+        };
+        if owner.parse::<u32>().is_err() || PathBuf::from("/proc").join(owner).exists() {
+            continue;
+        }
+        if let Ok(output) = Command::new("ip").args(["netns", "pids", &name]).output() {
+            for pid in String::from_utf8_lossy(&output.stdout).lines().filter_map(|l| l.trim().parse().ok()) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+        delete_netns(&name);
+    }
+}
+
+fn delete_netns(name: &str) {
+    let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
+}
+
+fn lock() -> std::sync::MutexGuard<'static, Vec<(u64, Item)>> {
+    ITEMS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
