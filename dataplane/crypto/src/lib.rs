@@ -33,7 +33,7 @@ const TRIAL: Duration = Duration::from_micros(500);
 /// The process's AEAD: a chosen backend and call form, and the memory that holds the expanded keys.
 pub struct Crypto {
     method: Method,
-    arena: Arc<Arena>,
+    schedule: Schedule,
     trials: Vec<Floor>,
     absent: Option<Error>,
 }
@@ -42,15 +42,20 @@ impl Crypto {
     /// Makes the AEAD for a choice of the configuration. Takes some milliseconds when there is something to measure.
     /// Errors: what keeps a backend asked for by name from running. `Auto` falls back to RustCrypto instead.
     pub fn new(choice: Choice) -> Result<Self, Error> {
-        let _ = (choice, TRIAL);
-        todo!()
+        let candidates: &[Method] = match choice {
+            Choice::Auto => &Method::ALL,
+            Choice::IpsecMb => &[Method::IpsecMbBurst, Method::IpsecMbDirect],
+            Choice::RustCrypto => return Self::with_method(Method::RustCrypto),
+        };
+        let trial = measure::trial(candidates, TRIAL)?;
+        Ok(Self { trials: trial.floors, absent: trial.absent, ..Self::with_method(trial.best)? })
     }
 
     /// Makes the AEAD with a backend and call form of the caller's choice, without measuring.
     /// Errors: what keeps the backend from running.
     pub fn with_method(method: Method) -> Result<Self, Error> {
-        let _ = method;
-        todo!()
+        let schedule = Schedule::new(method.backend())?;
+        Ok(Self { method, schedule, trials: Vec::new(), absent: None })
     }
 
     /// Returns the backend and the call form in use.
@@ -62,21 +67,70 @@ impl Crypto {
     /// Returns how much memory holds expanded keys, and whether it is locked.
     #[must_use]
     pub fn memory(&self) -> Memory {
-        self.arena.memory()
+        match &self.schedule {
+            #[cfg(ipsec_mb)]
+            Schedule::IpsecMb(_, arena) => arena.memory(),
+            Schedule::RustCrypto(arena) => arena.memory(),
+        }
     }
 
     /// Makes a worker's engine. Errors: what keeps the backend from running.
     pub fn engine(&self) -> Result<Engine, Error> {
-        todo!()
+        Engine::new(self.method)
     }
 
-    /// Returns one line for the log: backend, library version, call form, what was measured, where keys live.
+    /// Returns one line for the log: backend and call form in use, what each costs, and what is missing.
     #[must_use]
     pub fn describe(&self) -> String {
-        let mut line = String::new();
-        let _ = write!(line, "AEAD by {}", self.method);
-        let _ = (&self.trials, &self.absent);
+        let mut line = format!("AEAD by {}", self.schedule.name());
+        if self.method.backend() == Backend::IpsecMb {
+            let _ = write!(line, ", {}", self.method.call_form());
+        }
+        for (n, method) in Method::ALL.into_iter().enumerate() {
+            let ns: Vec<_> = self.trials.iter().filter(|floor| floor.method == method).collect();
+            if let [first, ..] = ns.as_slice() {
+                let lengths: Vec<_> = ns.iter().map(|floor| floor.text_octets.to_string()).collect();
+                let costs: Vec<_> = ns.iter().map(|floor| format!("{:.0}", floor.min_ns)).collect();
+                let unit = format!(" ns at {} octets", lengths.join("/"));
+                let unit = if n == 0 { unit.as_str() } else { " ns" };
+                let _ = write!(line, "; {} {}{unit}", first.method, costs.join("/"));
+            }
+        }
+        if let Some(absent) = self.absent {
+            let _ = write!(line, "; {absent}");
+        }
+        if let Some(errno) = self.memory().lock_refused_errno {
+            let _ =
+                write!(line, "; key memory could not be locked (error number {errno}, see RLIMIT_MEMLOCK)");
+        }
         line
+    }
+}
+
+/// How keys of one backend are expanded, and where they live.
+enum Schedule {
+    #[cfg(ipsec_mb)]
+    IpsecMb(&'static ipsec_mb::Calls, Arc<Arena<ipsec_mb::Schedule>>),
+    RustCrypto(Arc<Arena<rustcrypto::Schedule>>),
+}
+
+impl Schedule {
+    fn new(backend: Backend) -> Result<Self, Error> {
+        match backend {
+            #[cfg(ipsec_mb)]
+            Backend::IpsecMb => Ok(Self::IpsecMb(ipsec_mb::Calls::current()?, Arena::new())),
+            #[cfg(not(ipsec_mb))]
+            Backend::IpsecMb => Err(Error::NotBuilt),
+            Backend::RustCrypto => Ok(Self::RustCrypto(Arena::new())),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            #[cfg(ipsec_mb)]
+            Self::IpsecMb(..) => format!("{} {}", Backend::IpsecMb, ipsec_mb::version()),
+            Self::RustCrypto(_) => Backend::RustCrypto.to_string(),
+        }
     }
 }
 
@@ -84,7 +138,10 @@ impl KeySchedule for Crypto {
     type Key = Key;
 
     fn expand(&self, algorithm: Algorithm, key: &[u8]) -> Result<Key, KeyError> {
-        let _ = (algorithm, key);
-        todo!()
+        match &self.schedule {
+            #[cfg(ipsec_mb)]
+            Schedule::IpsecMb(calls, arena) => Key::for_ipsec_mb(calls, arena, algorithm, key),
+            Schedule::RustCrypto(arena) => Key::for_rustcrypto(arena, algorithm, key),
+        }
     }
 }
