@@ -1,3 +1,4 @@
-//! The messages of the two sockets: what charon's plugin, `espctl` and the engine send and get.
+//! Messages of the sockets: `bridge.sock` and `control.sock`.
 
+pub mod control;
 pub mod plugin;
