@@ -67,8 +67,22 @@ impl Capture {
         let mut command = netns.command(
             "tcpdump",
             &[
-                "-n", "-p", "-i", device, "-Q", word, "-s", &snap, "-B", "65536", "-Z", "root", "-U",
-                "--time-stamp-precision=nano", "-w", &file,
+                "-n",
+                "-p",
+                "-i",
+                device,
+                "-Q",
+                word,
+                "-s",
+                &snap,
+                "-B",
+                "65536",
+                "-Z",
+                "root",
+                "-U",
+                "--time-stamp-precision=nano",
+                "-w",
+                &file,
             ],
         );
         let mut process = Process::spawn(world, &label, &mut command)?;

@@ -34,8 +34,7 @@ impl Charon {
         for folder in ["swanctl", "swanctl/conf.d"] {
             std::fs::create_dir_all(directory.join(folder))?;
         }
-        let charon =
-            Self { label: label.to_owned(), netns: netns.clone(), directory, kernel, process: None };
+        let charon = Self { label: label.to_owned(), netns: netns.clone(), directory, kernel, process: None };
         std::fs::write(charon.directory.join("strongswan.conf"), charon.settings())?;
         Ok(charon)
     }
@@ -180,10 +179,21 @@ impl Charon {
 
 /// Plugins of every instance, apart from the one that does ESP.
 const LOADED: [&str; 14] = [
-    "aes", "sha1", "sha2", "random", "nonce", "hmac", "kdf", "gcm", "openssl", "drbg", "aesni", "kernel-netlink",
-    "socket-default", "updown",
+    "aes",
+    "sha1",
+    "sha2",
+    "random",
+    "nonce",
+    "hmac",
+    "kdf",
+    "gcm",
+    "openssl",
+    "drbg",
+    "aesni",
+    "kernel-netlink",
+    "socket-default",
+    "updown",
 ];
-
 
 fn values_of(raw: &str, key: &str) -> Vec<String> {
     let wanted = format!("{key}=");
@@ -199,7 +209,8 @@ mod tests {
 
     #[test]
     fn spis_are_read_out_of_the_raw_list() {
-        let raw = "list-sa event {ab {uniqueid=1 child-sas {net-1 {name=net spi-in=c3591640 spi-out=b78a7312}}}}";
+        let raw =
+            "list-sa event {ab {uniqueid=1 child-sas {net-1 {name=net spi-in=c3591640 spi-out=b78a7312}}}}";
         assert_eq!(values_of(raw, "spi-in"), ["c3591640"]);
     }
 }

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_new_spi_belongs_to_the_rekeying_before_its_first_packet() {
-        let packets = esp_packets(&[frame(10, 300, 1), frame(25, 301, 1), frame(26, 300, 2), frame(39, 302, 1)]);
+        let packets =
+            esp_packets(&[frame(10, 300, 1), frame(25, 301, 1), frame(26, 300, 2), frame(39, 302, 1)]);
         assert_eq!(new_spis_after(&packets, &[20, 30]), [vec![301], vec![302]]);
     }
 }

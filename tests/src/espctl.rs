@@ -61,21 +61,15 @@ impl Espctl {
         let directory = self.runtime_dir.display().to_string();
         let mut child = self
             .netns
-            .command(
-                &program.display().to_string(),
-                &["--runtime-dir", directory.as_str(), "-batch", "-"],
-            )
+            .command(&program.display().to_string(), &["--runtime-dir", directory.as_str(), "-batch", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
         child.stdin.take().context("stdin of espctl")?.write_all(lines.as_bytes())?;
         let output = child.wait_with_output()?;
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if !output.status.success() {
             bail!("espctl -batch: {}: {said}", output.status);
         }

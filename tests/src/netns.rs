@@ -102,7 +102,17 @@ pub fn veth(a: &Netns, a_device: &str, b: &Netns, b_device: &str) -> Result<()> 
     run(&mut command(
         "ip",
         &[
-            "link", "add", a_device, "netns", a.name(), "type", "veth", "peer", "name", b_device, "netns",
+            "link",
+            "add",
+            a_device,
+            "netns",
+            a.name(),
+            "type",
+            "veth",
+            "peer",
+            "name",
+            b_device,
+            "netns",
             b.name(),
         ],
     ))?;

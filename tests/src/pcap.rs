@@ -160,7 +160,8 @@ mod tests {
     fn what_is_written_is_read_again() {
         let mut octets = vec![0_u8; 12];
         octets.extend([8, 0]);
-        octets.extend([0x45, 0, 0, 24, 0, 0, 0, 0, 64, 50, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 1, 2, 3, 4, 9, 9]);
+        octets
+            .extend([0x45, 0, 0, 24, 0, 0, 0, 0, 64, 50, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 1, 2, 3, 4, 9, 9]);
         let path = std::env::temp_dir().join(format!("espalier-pcap-{}", std::process::id()));
         write(&path, &[Frame { at_ns: 1_700_000_000_123_456_789, octets }]).unwrap();
         let frames = read(&path).unwrap();

@@ -68,7 +68,11 @@ impl Process {
         if let Some(status) = self.ended()? {
             let said = self.said();
             let tail: Vec<_> = said.lines().rev().take(8).collect();
-            bail!("{} ended with {status}: {}", self.label, tail.into_iter().rev().collect::<Vec<_>>().join(" | "));
+            bail!(
+                "{} ended with {status}: {}",
+                self.label,
+                tail.into_iter().rev().collect::<Vec<_>>().join(" | ")
+            );
         }
         Ok(())
     }

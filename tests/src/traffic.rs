@@ -205,9 +205,9 @@ fn send(spec: &FlowSpec, shared: &Shared) -> Result<Duration> {
 
 /// A flow's number, so that a datagram of another flow is noticed.
 fn tag(spec: &FlowSpec) -> u64 {
-    spec.label.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, octet| {
-        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
-    })
+    spec.label
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// After the sender's end: give up when nothing has come for this long.

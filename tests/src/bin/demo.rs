@@ -1,2 +1,0 @@
-//! `make demo`.
-fn main() {}

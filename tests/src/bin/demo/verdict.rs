@@ -1,0 +1,130 @@
+//! What the numbered traffic and the captures prove.
+
+use std::fmt;
+
+use espalier_tests::Result;
+use espalier_tests::esp_trace::{self, Esp};
+use espalier_tests::ledger::Ledger;
+use espalier_tests::pcap::Frame;
+use espalier_tests::traffic::{FlowReport, MARKER};
+
+use crate::stage::Evidence;
+
+/// The table at the end.
+pub(crate) struct Verdict {
+    reports: [FlowReport; 2],
+    /// Per direction: datagrams that gateway B took in and did not hand on, proven by the captures.
+    lost_by_b: [u64; 2],
+    new_spis: Vec<usize>,
+    iv_repeats: usize,
+    esp_packets: usize,
+    clear_packets: usize,
+    capture_drops: u64,
+    ledger: String,
+    ledger_holds: bool,
+}
+
+/// Inner IPv4 and UDP header. Units: octets.
+const INNER_HEADERS_OCTETS: usize = 28;
+
+/// Payload of the numbered datagrams. Units: octets.
+const PAYLOAD_OCTETS: usize = 200;
+
+impl Verdict {
+    /// Draws the conclusions.
+    pub(crate) fn new(
+        reports: [FlowReport; 2],
+        rekeyed_ns: Vec<u64>,
+        evidence: Evidence,
+        ledger: &Ledger,
+    ) -> Result<Self> {
+        let to_b = esp_trace::esp_packets(&evidence.wire_to_b.frames);
+        let to_a = esp_trace::esp_packets(&evidence.wire_to_a.frames);
+        let behind = &evidence.behind_b.frames;
+        let (host_b_got, host_b_sent) = (numbered(behind, [10, 2, 0, 2]), numbered(behind, [10, 1, 0, 2]));
+        // Counted by length: nothing else on the wire is as long as a sealed numbered datagram.
+        let lost_by_b = [
+            of_probe_length(&to_b).saturating_sub(host_b_got),
+            host_b_sent.saturating_sub(of_probe_length(&to_a)),
+        ];
+        let wire: Vec<Esp> = to_b.into_iter().chain(to_a).collect();
+        let clear = |frames: &[Frame]| frames.iter().filter(|frame| frame.contains(MARKER)).count();
+        Ok(Self {
+            reports,
+            lost_by_b,
+            new_spis: esp_trace::new_spis_after(&wire, &rekeyed_ns).iter().map(Vec::len).collect(),
+            iv_repeats: esp_trace::repeated_ivs(&wire).len(),
+            esp_packets: wire.len(),
+            clear_packets: clear(&evidence.wire_to_a.frames) + clear(&evidence.wire_to_b.frames),
+            capture_drops: [&evidence.wire_to_a, &evidence.wire_to_b, &evidence.behind_b]
+                .map(|captured| captured.capture_drops)
+                .iter()
+                .sum(),
+            ledger: ledger.to_string(),
+            ledger_holds: ledger.check().is_ok(),
+        })
+    }
+
+    /// Reports whether nothing was lost, doubled, repeated or sent in clear.
+    ///
+    /// A datagram that gateway B lost by itself counts against it only if no capture dropped a frame.
+    pub(crate) fn passed(&self) -> bool {
+        self.losses_of_a() == [0, 0]
+            && self.reports.iter().all(|report| report.duplicated == 0 && report.foreign == 0)
+            && self.new_spis.iter().all(|new| *new == 2)
+            && self.iv_repeats == 0
+            && self.clear_packets == 0
+            && self.ledger_holds
+    }
+
+    /// Returns per direction what was lost and is not proven to be gateway B's doing.
+    fn losses_of_a(&self) -> [u64; 2] {
+        let proven = |way: usize| if self.capture_drops == 0 { self.lost_by_b[way] } else { 0 };
+        [self.reports[0].lost.saturating_sub(proven(0)), self.reports[1].lost.saturating_sub(proven(1))]
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b] = &self.reports;
+        let ours = self.losses_of_a();
+        let new_spis: Vec<_> = self.new_spis.iter().map(usize::to_string).collect();
+        writeln!(f, "{:<58} {:>10} {:>10}", "", "A to B", "B to A")?;
+        let mut row = |what: &str, left: u64, right: u64| writeln!(f, "{what:<58} {left:>10} {right:>10}");
+        row("numbered datagrams sent", a.sent, b.sent)?;
+        row("  per second", a.pps, b.pps)?;
+        row("lost", a.lost, b.lost)?;
+        if a.lost + b.lost > 0 {
+            row("  by gateway A (Espalier) or not attributable", ours[0], ours[1])?;
+            row(
+                "  by gateway B (strongSwan), by captures on both its sides",
+                a.lost - ours[0],
+                b.lost - ours[1],
+            )?;
+        }
+        row("duplicated", a.duplicated, b.duplicated)?;
+        row("reordered", a.reordered, b.reordered)?;
+        writeln!(f, "{:<58} {}", "new SPIs that carried packets, per CHILD_SA rekeying", new_spis.join(" "))?;
+        writeln!(
+            f,
+            "{:<58} {} in {} packets",
+            "(SPI, IV) repeats in the wire capture", self.iv_repeats, self.esp_packets
+        )?;
+        writeln!(f, "{:<58} {}", "clear-text datagrams on the wire", self.clear_packets)?;
+        writeln!(f, "{:<58} {}", "drops of the capture itself", self.capture_drops)?;
+        writeln!(f, "{:<58} {}", "gateway A's ledger", self.ledger)
+    }
+}
+
+/// Counts the numbered datagrams for one destination in a capture of clear text.
+fn numbered(frames: &[Frame], dst: [u8; 4]) -> u64 {
+    let to_dst = |frame: &&Frame| frame.ip().is_some_and(|ip| ip.dst == std::net::IpAddr::from(dst));
+    frames.iter().filter(to_dst).filter(|frame| frame.contains(MARKER)).count() as u64
+}
+
+/// Counts the packets that are as long as a numbered datagram sealed with AES-GCM: SPI, number and IV,
+/// the padded inner packet with its two-octet trailer, ICV.
+fn of_probe_length(packets: &[Esp]) -> u64 {
+    let sealed = 16 + (INNER_HEADERS_OCTETS + PAYLOAD_OCTETS + 2).next_multiple_of(4) + 16;
+    packets.iter().filter(|packet| packet.esp_octets == sealed).count() as u64
+}
