@@ -36,7 +36,12 @@ impl Check<'_> {
         let mut names = Seen::new("the name");
         if raw.port.is_empty() {
             let (file, line) = (self.file.to_owned(), self.text.lines().count());
-            return Err(Error::Wrong { file, line, key: "port".into(), problem: Problem::Empty { of: "port" } });
+            return Err(Error::Wrong {
+                file,
+                line,
+                key: "port".into(),
+                problem: Problem::Empty { of: "port" },
+            });
         }
         let backend = raw.crypto.backend.as_ref();
         let backend = backend.map_or(Ok(Backend::Auto), |value| self::backend(value).at(self, value));
@@ -124,7 +129,11 @@ impl Check<'_> {
         Ok(ports)
     }
 
-    fn interfaces(&self, raw: &[raw::Interface], names: &mut Seen<NetdevName>) -> Result<Vec<Interface>, Error> {
+    fn interfaces(
+        &self,
+        raw: &[raw::Interface],
+        names: &mut Seen<NetdevName>,
+    ) -> Result<Vec<Interface>, Error> {
         let mut ids = Seen::new("if_id");
         let mut interfaces = Vec::with_capacity(raw.len());
         for interface in raw {
@@ -137,9 +146,7 @@ impl Check<'_> {
                 mtu: interface.mtu.as_ref().map(|value| mtu(value, self)).transpose()?,
                 addresses: self.addresses(&interface.addresses)?,
                 spread: interface.spread,
-                mss_clamp: mss
-                    .map(|value| SegmentSize::new(*value.get_ref()).at(self, value))
-                    .transpose()?,
+                mss_clamp: mss.map(|value| SegmentSize::new(*value.get_ref()).at(self, value)).transpose()?,
             });
         }
         Ok(interfaces)
@@ -214,7 +221,8 @@ impl Check<'_> {
         let mut seen = Seen::new("the address");
         for value in ports.chain(interfaces) {
             let prefix = types::prefix(value.get_ref(), "\"192.0.2.1/24\"").at(self, value)?;
-            let link_local = matches!(prefix.addr, std::net::IpAddr::V6(addr) if addr.is_unicast_link_local());
+            let link_local =
+                matches!(prefix.addr, std::net::IpAddr::V6(addr) if addr.is_unicast_link_local());
             if !link_local {
                 seen.add(prefix.addr, &prefix.addr.to_string()).at(self, value)?;
             }
@@ -267,10 +275,9 @@ fn backend(value: &Spanned<String>) -> Result<Backend, Problem> {
         "auto" => Ok(Backend::Auto),
         "ipsec-mb" => Ok(Backend::IpsecMb),
         "rustcrypto" => Ok(Backend::RustCrypto),
-        other => Err(Problem::Choice {
-            value: other.into(),
-            choices: "\"auto\", \"ipsec-mb\" or \"rustcrypto\"",
-        }),
+        other => {
+            Err(Problem::Choice { value: other.into(), choices: "\"auto\", \"ipsec-mb\" or \"rustcrypto\"" })
+        }
     }
 }
 

@@ -71,7 +71,8 @@ impl Difference {
             (Restart::Metrics, old.metrics != new.metrics),
             (Restart::Ports, ports(old) != ports(new)),
         ];
-        let changed: Vec<Restart> = parts.into_iter().filter_map(|(part, changed)| changed.then_some(part)).collect();
+        let changed: Vec<Restart> =
+            parts.into_iter().filter_map(|(part, changed)| changed.then_some(part)).collect();
         if changed.is_empty() { Self::Live } else { Self::NeedsRestart(changed) }
     }
 }

@@ -101,13 +101,17 @@ pub enum Problem {
         value: Box<str>,
     },
     /// Neither DPDK devargs nor a PCI address.
-    #[error("\"{value}\" is no DPDK device; write devargs as \"net_af_packet0,iface=veth0\" or a PCI address as \"0000:3b:00.0\"")]
+    #[error(
+        "\"{value}\" is no DPDK device; write devargs as \"net_af_packet0,iface=veth0\" or a PCI address as \"0000:3b:00.0\""
+    )]
     Device {
         /// Value found.
         value: Box<str>,
     },
     /// The TAP of a port would need the name of a kernel device that is in use as a port.
-    #[error("\"{value}\" is the kernel device behind a port, and the port's TAP needs a name of its own; rename one")]
+    #[error(
+        "\"{value}\" is the kernel device behind a port, and the port's TAP needs a name of its own; rename one"
+    )]
     NameOfKernelDevice {
         /// The name.
         value: Box<str>,
@@ -167,7 +171,9 @@ pub enum Problem {
         value: Box<str>,
     },
     /// A next hop no address of the port reaches.
-    #[error("{value} is not on the link of port \"{port}\"; add an address of its network to the port or correct it")]
+    #[error(
+        "{value} is not on the link of port \"{port}\"; add an address of its network to the port or correct it"
+    )]
     ViaNotOnLink {
         /// The next hop.
         value: Box<str>,

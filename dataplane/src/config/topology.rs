@@ -115,7 +115,9 @@ mod tests {
     fn an_interface_keeps_its_id_when_another_goes() {
         let two = format!("{EXAMPLE}\n[[interface]]\nname = \"b\"\nif_id = 2\n");
         let before = parse(&two).unwrap().topology(&MACS, None);
-        let one = two.replace("name      = \"ipsec1\"\nif_id     = 1", "name = \"c\"\nif_id = 3").replace("\"ipsec1\"", "\"c\"");
+        let one = two
+            .replace("name      = \"ipsec1\"\nif_id     = 1", "name = \"c\"\nif_id = 3")
+            .replace("\"ipsec1\"", "\"c\"");
         let after = parse(&one).unwrap().topology(&MACS, Some(&before));
         let ids: Vec<(&str, u32)> =
             after.interfaces.iter().map(|interface| (interface.name.as_str(), interface.if_id.0)).collect();
