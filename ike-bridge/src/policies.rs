@@ -1,0 +1,349 @@
+//! The policies as IKE daemons see them: one record per selector, direction, if_id and mark, shared by its users.
+//!
+//! A CHILD_SA and its successor install the same policy; a trap, a tunnel and a block can share a selector. The
+//! user with the lowest priority decides what the record says, the youngest among equals. The number of users
+//! stands in the record, so that a restarted bridge keeps counting.
+
+use std::collections::{BTreeSet, HashMap};
+
+use shm_protocol::ids::{IfId, Owner, POLICY_SLOTS, PolicySlot};
+use shm_protocol::policy::{Action, Policy, PolicyDirection};
+use shm_protocol::sa::Mark;
+use shm_protocol::selector::SelectorRecord;
+
+/// What makes two policies the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Packets it holds.
+    pub selector: SelectorRecord,
+    /// Which packets it is asked about.
+    pub direction: PolicyDirection,
+    /// Tunnel it belongs to.
+    pub if_id: IfId,
+    /// Mark it is looked up by.
+    pub mark: Mark,
+}
+
+/// One reason for a policy to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Who asked for it.
+    pub owner: Owner,
+    /// Lower wins.
+    pub priority: u32,
+    /// Breaks a tie of priorities set by hand.
+    pub auto_priority: u32,
+    /// What shall happen to the packets.
+    pub action: Action,
+    /// The SA that the user belongs to, 0 for none or unknown.
+    pub spi: u32,
+}
+
+/// A change to make in the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Write the record.
+    Put(Policy),
+    /// Empty the record.
+    Remove(PolicySlot),
+}
+
+/// Why a policy was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Every record is in use.
+    #[error("all {POLICY_SLOTS} policy records are in use")]
+    Full,
+}
+
+/// The policies and their users.
+#[derive(Debug, Default)]
+pub struct Policies {
+    entries: HashMap<Key, Entry>,
+    free: BTreeSet<u32>,
+    next_slot: u32,
+    next_order: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    slot: PolicySlot,
+    order: u64,
+    users: Vec<User>,
+}
+
+impl Policies {
+    /// Takes over a policy that a bridge before this one installed.
+    pub fn restore(&mut self, policy: &Policy) {
+        let user = User {
+            owner: policy.owner,
+            priority: policy.priority,
+            auto_priority: policy.priority,
+            action: policy.action,
+            spi: 0,
+        };
+        // A record torn beyond repair must not make us allocate without bound.
+        let users = vec![user; policy.users.clamp(1, MAX_RESTORED_USERS) as usize];
+        self.entries.insert(key_of(policy), Entry { slot: policy.slot, order: policy.order, users });
+        self.next_order = self.next_order.max(policy.order.saturating_add(1));
+        let slot = policy.slot.index();
+        self.free.extend(self.next_slot..slot);
+        self.free.remove(&slot);
+        self.next_slot = self.next_slot.max(slot + 1);
+    }
+
+    /// Returns how many policies there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns true when there is no policy.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns the policy of `key` as its record says it.
+    pub fn get(&self, key: &Key) -> Option<Policy> {
+        self.entries.get(key).and_then(|entry| entry.record(key))
+    }
+
+    /// Returns every policy in the order of installation.
+    pub fn all(&self) -> Vec<Policy> {
+        let mut all: Vec<Policy> =
+            self.entries.iter().filter_map(|(key, entry)| entry.record(key)).collect();
+        all.sort_unstable_by_key(|policy| policy.order);
+        all
+    }
+
+    /// Adds one user; users whose owner `is_gone` are replaced by it. Returns the change to make.
+    ///
+    /// Errors: `Full`.
+    pub fn add(
+        &mut self,
+        key: Key,
+        user: User,
+        is_gone: impl Fn(Owner) -> bool,
+    ) -> Result<Change, Refused> {
+        if !self.entries.contains_key(&key) {
+            let slot = self.take_slot().ok_or(Refused::Full)?;
+            let order = self.next_order;
+            self.next_order += 1;
+            self.entries.insert(key, Entry { slot, order, users: Vec::new() });
+        }
+        let entry = self.entries.get_mut(&key).ok_or(Refused::Full)?;
+        entry.users.retain(|old| !is_gone(old.owner));
+        let rank = rank(&user);
+        let at = entry.users.iter().position(|old| self::rank(old) >= rank).unwrap_or(entry.users.len());
+        entry.users.insert(at, user);
+        entry.record(&key).map(Change::Put).ok_or(Refused::Full)
+    }
+
+    /// Removes one user; `None` when there is no such policy or user.
+    ///
+    /// A user taken over from an earlier bridge stands for any whose SA is unknown.
+    pub fn remove(&mut self, key: &Key, user: &User) -> Option<Change> {
+        let entry = self.entries.get_mut(key)?;
+        let mine = |old: &&User| old.owner == user.owner;
+        let same = |old: &&User| old.priority == user.priority && old.action == user.action;
+        let find = |wanted: &dyn Fn(&&User) -> bool| entry.users.iter().position(|old| wanted(&old));
+        let at = find(&|old| mine(old) && same(old) && old.spi == user.spi)
+            .or_else(|| find(&|old| mine(old) && same(old) && old.spi == 0))
+            .or_else(|| find(&|old| mine(old) && old.spi == 0 && old.priority == user.priority))
+            .or_else(|| find(&|old| mine(old) && old.spi == 0))?;
+        entry.users.remove(at);
+        self.settle(key)
+    }
+
+    /// Removes every user that `gone` names. Returns the changes to make.
+    pub fn remove_users(&mut self, gone: impl Fn(&Key, &User) -> bool) -> Vec<Change> {
+        let mut touched = Vec::new();
+        for (key, entry) in &mut self.entries {
+            let before = entry.users.len();
+            entry.users.retain(|user| !gone(key, user));
+            if entry.users.len() != before {
+                touched.push((entry.order, *key));
+            }
+        }
+        touched.sort_unstable_by_key(|&(order, _)| order);
+        touched.into_iter().filter_map(|(_, key)| self.settle(&key)).collect()
+    }
+
+    /// Replaces the users of a policy by one. Returns the change to make, `None` when there is no such policy.
+    pub fn replace(&mut self, key: &Key, user: User) -> Option<Change> {
+        let entry = self.entries.get_mut(key)?;
+        entry.users = vec![user];
+        entry.record(key).map(Change::Put)
+    }
+
+    fn settle(&mut self, key: &Key) -> Option<Change> {
+        let entry = self.entries.get(key)?;
+        let (slot, record) = (entry.slot, entry.record(key));
+        if record.is_none() {
+            self.entries.remove(key);
+            self.free.insert(slot.index());
+        }
+        Some(record.map_or(Change::Remove(slot), Change::Put))
+    }
+
+    fn take_slot(&mut self) -> Option<PolicySlot> {
+        if let Some(slot) = self.free.pop_first() {
+            return PolicySlot::new(slot);
+        }
+        let slot = PolicySlot::new(self.next_slot)?;
+        self.next_slot += 1;
+        Some(slot)
+    }
+}
+
+impl Entry {
+    fn record(&self, key: &Key) -> Option<Policy> {
+        let first = self.users.first()?;
+        Some(Policy {
+            slot: self.slot,
+            owner: first.owner,
+            direction: key.direction,
+            if_id: key.if_id,
+            selector: key.selector,
+            priority: first.priority,
+            action: first.action,
+            order: self.order,
+            users: u32::try_from(self.users.len()).unwrap_or(u32::MAX),
+            mark: key.mark,
+        })
+    }
+}
+
+/// Returns the key of a record.
+pub fn key_of(policy: &Policy) -> Key {
+    Key {
+        selector: policy.selector,
+        direction: policy.direction,
+        if_id: policy.if_id,
+        mark: policy.mark,
+    }
+}
+
+/// Returns the place of a user among the users of its policy: priority, then what breaks a tie, and one that
+/// names a reqid before one that does not.
+fn rank(user: &User) -> (u32, u32, bool) {
+    let no_reqid = match user.action {
+        Action::Protect(template) => template.reqid == 0,
+        Action::Pass | Action::Discard => true,
+    };
+    (user.priority, user.auto_priority, no_reqid)
+}
+
+const MAX_RESTORED_USERS: u32 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use shm_protocol::policy::Template;
+    use shm_protocol::sa::Mode;
+    use shm_protocol::selector::Family;
+
+    use super::*;
+
+    const CHARON: Owner = Owner(7 << 32);
+
+    fn key() -> Key {
+        Key {
+            selector: SelectorRecord::any(Family::V4),
+            direction: PolicyDirection::Out,
+            if_id: IfId(1),
+            mark: Mark::default(),
+        }
+    }
+
+    fn protect(reqid: u32) -> Action {
+        let ip = |s: &str| s.parse().unwrap();
+        Action::Protect(Template {
+            src: ip("192.0.2.1"),
+            dst: ip("192.0.2.2"),
+            reqid,
+            mode: Mode::Tunnel,
+            spi: None,
+        })
+    }
+
+    fn user(priority: u32, action: Action, spi: u32) -> User {
+        User { owner: CHARON, priority, auto_priority: priority, action, spi }
+    }
+
+    fn keep(_: Owner) -> bool {
+        false
+    }
+
+    fn put(change: Change) -> Policy {
+        match change {
+            Change::Put(policy) => policy,
+            Change::Remove(slot) => panic!("slot {} was removed", slot.index()),
+        }
+    }
+
+    #[test]
+    fn a_policy_goes_with_its_last_user() {
+        let mut p = Policies::default();
+        assert_eq!(put(p.add(key(), user(5, protect(1), 10), keep).unwrap()).users, 1);
+        assert_eq!(put(p.add(key(), user(5, protect(1), 11), keep).unwrap()).users, 2);
+        assert_eq!(put(p.remove(&key(), &user(5, protect(1), 10)).unwrap()).users, 1);
+        let slot = PolicySlot::new(0).unwrap();
+        assert_eq!(p.remove(&key(), &user(5, protect(1), 11)), Some(Change::Remove(slot)));
+        assert_eq!(p.remove(&key(), &user(5, protect(1), 11)), None);
+        assert!(p.is_empty());
+    }
+
+    #[test]
+    fn the_lowest_priority_decides_and_the_youngest_among_equals() {
+        let mut p = Policies::default();
+        p.add(key(), user(5, protect(1), 10), keep).unwrap();
+        let record = put(p.add(key(), user(9, Action::Discard, 0), keep).unwrap());
+        assert_eq!((record.priority, record.action), (5, protect(1)));
+        let record = put(p.add(key(), user(5, protect(2), 11), keep).unwrap());
+        assert_eq!(record.action, protect(2));
+        p.remove(&key(), &user(5, protect(2), 11)).unwrap();
+        let record = put(p.remove(&key(), &user(5, protect(1), 10)).unwrap());
+        assert_eq!(record.action, Action::Discard);
+    }
+
+    #[test]
+    fn deleting_what_was_never_added_takes_nothing_from_others() {
+        let mut p = Policies::default();
+        p.add(key(), user(5, protect(1), 10), keep).unwrap();
+        assert_eq!(p.remove(&key(), &user(5, protect(1), 99)), None);
+        let stranger = User { owner: Owner(8 << 32), ..user(5, protect(1), 10) };
+        assert_eq!(p.remove(&key(), &stranger), None);
+        assert_eq!(p.len(), 1);
+    }
+
+    #[test]
+    fn a_restarted_bridge_keeps_counting_users() {
+        let mut before = Policies::default();
+        before.add(key(), user(5, protect(1), 10), keep).unwrap();
+        let record = put(before.add(key(), user(5, protect(1), 11), keep).unwrap());
+        let mut after = Policies::default();
+        after.restore(&record);
+        assert_eq!(put(after.remove(&key(), &user(5, protect(1), 10)).unwrap()).users, 1);
+        assert_eq!(put(after.add(key(), user(5, protect(1), 12), keep).unwrap()).users, 2);
+        assert_eq!(put(after.remove(&key(), &user(5, protect(1), 11)).unwrap()).users, 1);
+        assert!(matches!(after.remove(&key(), &user(5, protect(1), 12)), Some(Change::Remove(_))));
+    }
+
+    #[test]
+    fn a_new_process_replaces_the_users_of_the_old_one() {
+        let mut p = Policies::default();
+        p.add(key(), user(5, protect(1), 10), keep).unwrap();
+        let new = User { owner: Owner(CHARON.0 + 1), ..user(5, protect(2), 20) };
+        let record = put(p.add(key(), new, |owner| owner == CHARON).unwrap());
+        assert_eq!((record.users, record.action), (1, protect(2)));
+    }
+
+    #[test]
+    fn a_freed_record_is_used_again() {
+        let mut p = Policies::default();
+        let other = Key { if_id: IfId(2), ..key() };
+        p.add(key(), user(5, protect(1), 10), keep).unwrap();
+        p.add(other, user(5, protect(1), 10), keep).unwrap();
+        p.remove(&key(), &user(5, protect(1), 10)).unwrap();
+        assert_eq!(put(p.add(key(), user(5, protect(1), 10), keep).unwrap()).slot.index(), 0);
+    }
+}
