@@ -4,8 +4,7 @@ use crate::pkg_config;
 
 /// The libraries the bindings call. With dynamic linking drivers come as plugins from the
 /// directory the distribution built into the EAL.
-const LIBRARIES: &[&str] =
-    &["rte_pdump", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
+const LIBRARIES: &[&str] = &["rte_pdump", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
 
 pub(crate) fn emit() {
     println!("cargo::rustc-link-search=native={}", pkg_config(&["--variable=libdir"]));

@@ -45,9 +45,9 @@ fn pkg_config(arguments: &[&str]) -> String {
     let program = std::env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".to_owned());
     let output = match Command::new(&program).args(arguments).arg("libdpdk").output() {
         Ok(output) => output,
-        Err(error) => {
-            refuse(&format!("dpdk-sys needs {program} to find libdpdk {SUPPORTED}, which does not run: {error}"))
-        }
+        Err(error) => refuse(&format!(
+            "dpdk-sys needs {program} to find libdpdk {SUPPORTED}, which does not run: {error}"
+        )),
     };
     if !output.status.success() {
         refuse(&format!(

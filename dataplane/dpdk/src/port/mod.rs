@@ -1,0 +1,9 @@
+//! Ethernet ports: a device is probed, started into a port and its queues, and closed with the last of them.
+
+mod control;
+mod device;
+mod queue;
+
+pub use control::{Link, MacAddress, Port, PortStats};
+pub use device::{Device, Limits, PortConfig, Started};
+pub use queue::{Received, RxQueue, TxQueue};
