@@ -44,7 +44,6 @@ impl Aead for Engine {
 
     fn open(&mut self, jobs: &mut [Job<'_, Key>]) {
         for burst in jobs.chunks_mut(MAX_BURST) {
-            burst.iter_mut().for_each(|job| job.verified = false);
             #[cfg(ipsec_mb)]
             if let Some(manager) = &mut self.manager {
                 manager.open(burst);

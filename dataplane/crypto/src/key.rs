@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use esp::aead::{Algorithm, Job, KeyError};
+use zeroize::Zeroize as _;
 
 use crate::arena::{Arena, Cell};
 #[cfg(ipsec_mb)]
@@ -45,6 +46,17 @@ impl Key {
         algorithm: Algorithm,
         key: &[u8],
     ) -> Result<Self, KeyError> {
+        let expanded = Self::expand_rustcrypto(arena, algorithm, key);
+        scrub_stack();
+        expanded
+    }
+
+    #[inline(never)]
+    fn expand_rustcrypto(
+        arena: &Arc<Arena<rustcrypto::Schedule>>,
+        algorithm: Algorithm,
+        key: &[u8],
+    ) -> Result<Self, KeyError> {
         let schedule = arena.place(rustcrypto::Schedule::expand(algorithm, key)?)?;
         Ok(Self { algorithm, state: State::RustCrypto(schedule) })
     }
@@ -65,6 +77,8 @@ impl Key {
     /// Starts loading the parts of the key that a packet with `text_octets` of text needs. Waits for nothing.
     #[inline]
     pub fn prefetch_for(&self, text_octets: usize) {
+        #[cfg(not(ipsec_mb))]
+        let _ = text_octets;
         match &self.state {
             #[cfg(ipsec_mb)]
             State::IpsecMb { schedule, calls } => {
@@ -112,6 +126,13 @@ impl Key {
     }
 }
 
+/// Overwrites what the calls before left below the caller's frame: RustCrypto returns its schedule by value, so that
+/// copies of it pass over the stack.
+#[inline(never)]
+fn scrub_stack() {
+    [0_u8; 16 << 10].zeroize();
+}
+
 const WHOLE_RUSTCRYPTO: Range<usize> = 0..size_of::<rustcrypto::Schedule>();
 
 #[cfg(ipsec_mb)]
@@ -154,8 +175,11 @@ mod tests {
             let octets = &[0x3c; 32][..algorithm.key_octets()];
             let arena = Arena::new();
             let key = Key::for_rustcrypto(&arena, algorithm, octets).unwrap();
-            let State::RustCrypto(cell) = &key.state else { panic!("a key of RustCrypto") };
-            let at = address(cell);
+            let at = match &key.state {
+                State::RustCrypto(cell) => address(cell),
+                #[cfg(ipsec_mb)]
+                State::IpsecMb { .. } => panic!("asked for RustCrypto"),
+            };
             drop(key);
             assert!(free_octets(&arena, at).iter().all(|octet| *octet == 0));
         }

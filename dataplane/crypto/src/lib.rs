@@ -8,6 +8,8 @@
 mod arena;
 mod choice;
 mod engine;
+#[cfg(test)]
+mod gcm_cases;
 #[cfg(ipsec_mb)]
 mod ipsec_mb;
 mod key;
@@ -86,13 +88,15 @@ impl Crypto {
         if self.method.backend() == Backend::IpsecMb {
             let _ = write!(line, ", {}", self.method.call_form());
         }
-        for (n, method) in Method::ALL.into_iter().enumerate() {
+        let mut lengths_named = false;
+        for method in Method::ALL {
             let ns: Vec<_> = self.trials.iter().filter(|floor| floor.method == method).collect();
             if let [first, ..] = ns.as_slice() {
                 let lengths: Vec<_> = ns.iter().map(|floor| floor.text_octets.to_string()).collect();
                 let costs: Vec<_> = ns.iter().map(|floor| format!("{:.0}", floor.min_ns)).collect();
                 let unit = format!(" ns at {} octets", lengths.join("/"));
-                let unit = if n == 0 { unit.as_str() } else { " ns" };
+                let unit = if lengths_named { " ns" } else { unit.as_str() };
+                lengths_named = true;
                 let _ = write!(line, "; {} {}{unit}", first.method, costs.join("/"));
             }
         }
@@ -143,5 +147,52 @@ impl KeySchedule for Crypto {
             Schedule::IpsecMb(calls, arena) => Key::for_ipsec_mb(calls, arena, algorithm, key),
             Schedule::RustCrypto(arena) => Key::for_rustcrypto(arena, algorithm, key),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_by_name_gets_its_backend_and_says_so() {
+        let crypto = Crypto::new(Choice::RustCrypto).unwrap();
+        assert_eq!(crypto.method(), Method::RustCrypto);
+        assert!(crypto.describe().starts_with("AEAD by RustCrypto"));
+        match Crypto::new(Choice::IpsecMb) {
+            Ok(crypto) => {
+                assert_eq!(crypto.method().backend(), Backend::IpsecMb);
+                assert!(crypto.describe().starts_with("AEAD by IPSec_MB 1."), "{}", crypto.describe());
+            }
+            Err(error) => assert_eq!((error, cfg!(ipsec_mb)), (Error::NotBuilt, false)),
+        }
+    }
+
+    #[test]
+    fn the_automatic_choice_runs_and_describes_itself_in_one_line() {
+        let crypto = Crypto::new(Choice::Auto).unwrap();
+        assert!(crypto.engine().is_ok());
+        let line = crypto.describe();
+        assert!(line.contains("at 64/512/1408 octets") && !line.contains('\n'), "{line}");
+        assert_eq!(line.contains("without IPSec_MB"), !cfg!(ipsec_mb), "{line}");
+    }
+
+    #[test]
+    fn memory_is_counted_while_keys_live() {
+        let crypto = Crypto::with_method(Method::RustCrypto).unwrap();
+        let key = crypto.expand(Algorithm::Aes256Gcm16, &[1; 32]).unwrap();
+        assert_eq!(crypto.memory().keys, 1);
+        drop(key);
+        assert_eq!(crypto.memory().keys, 0);
+    }
+
+    /// Keys are shared by workers, engines move to their thread.
+    #[test]
+    fn keys_are_shared_and_engines_are_sent() {
+        fn shared<T: Send + Sync>() {}
+        fn sent<T: Send>() {}
+        shared::<Key>();
+        shared::<Crypto>();
+        sent::<Engine>();
     }
 }

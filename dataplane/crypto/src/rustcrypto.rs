@@ -67,3 +67,23 @@ impl Schedule {
         .is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gcm_cases;
+
+    #[test]
+    fn the_cases_of_the_gcm_specification_hold() {
+        for case in gcm_cases::cases() {
+            let schedule = Schedule::expand(case.algorithm, &case.key).unwrap();
+            let (mut text, mut icv) = (case.clear.clone(), [0; ICV_OCTETS]);
+            schedule.seal(&case.nonce, &case.aad, &mut text, &mut icv);
+            assert_eq!((&text, icv), (&case.cipher, case.icv), "{}", case.algorithm);
+            assert!(schedule.open(&case.nonce, &case.aad, &mut text, &icv));
+            assert_eq!(text, case.clear);
+            icv[0] ^= 1;
+            assert!(!schedule.open(&case.nonce, &case.aad, &mut text, &icv));
+        }
+    }
+}

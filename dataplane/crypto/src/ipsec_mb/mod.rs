@@ -98,18 +98,17 @@ impl Calls {
 
     /// Seals one packet in place.
     #[inline]
-    pub(crate) fn seal(&self, key: (Algorithm, &Schedule), sealed: Packet<'_>) {
-        let mut icv = [0; ICV_OCTETS];
-        call(self.seal[key.0 as usize], key.1, sealed.nonce, sealed.aad, sealed.text, &mut icv);
-        *sealed.icv = icv;
+    pub(crate) fn seal(&self, key: (Algorithm, &Schedule), packet: Packet<'_>) {
+        call(self.seal[key.0 as usize], key.1, packet);
     }
 
     /// Decrypts one packet in place and returns whether its ICV is genuine.
     #[inline]
     pub(crate) fn open(&self, key: (Algorithm, &Schedule), packet: Packet<'_>) -> bool {
         let mut icv = [0; ICV_OCTETS];
-        call(self.open[key.0 as usize], key.1, packet.nonce, packet.aad, packet.text, &mut icv);
-        same_icv(&icv, packet.icv)
+        let received = packet.icv;
+        call(self.open[key.0 as usize], key.1, Packet { icv: &mut icv, ..packet });
+        same_icv(&icv, received)
     }
 
     /// Returns the parts of a [`Schedule`] that a text of this length needs. Units: octets.
@@ -128,7 +127,7 @@ impl Calls {
     }
 }
 
-/// What a direct call works on.
+/// What a direct call works on; it writes the ICV it computes to `icv`.
 pub(crate) struct Packet<'a> {
     pub(crate) nonce: &'a [u8; NONCE_OCTETS],
     pub(crate) aad: &'a [u8],
@@ -137,14 +136,8 @@ pub(crate) struct Packet<'a> {
 }
 
 #[inline]
-fn call(
-    function: GcmCall,
-    schedule: &Schedule,
-    nonce: &[u8; NONCE_OCTETS],
-    aad: &[u8],
-    text: &mut [u8],
-    icv: &mut [u8; ICV_OCTETS],
-) {
+fn call(function: GcmCall, schedule: &Schedule, packet: Packet<'_>) {
+    let Packet { nonce, aad, text, icv } = packet;
     let mut context = MaybeUninit::<GcmContext>::uninit();
     let start = text.as_mut_ptr();
     // SAFETY: every pointer is valid for the length passed beside it; the nonce is 12 octets as GCM calls want it;
@@ -198,5 +191,56 @@ impl Drop for OwnedMgr {
     fn drop(&mut self) {
         // SAFETY: `new` got the manager from the library and nothing else frees it.
         unsafe { ffi::free_mb_mgr(self.0.as_ptr()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gcm_cases;
+
+    fn packet<'a>(
+        case: &'a gcm_cases::Case,
+        text: &'a mut [u8],
+        icv: &'a mut [u8; ICV_OCTETS],
+    ) -> Packet<'a> {
+        Packet { nonce: &case.nonce, aad: &case.aad, text, icv }
+    }
+
+    #[test]
+    fn the_cases_of_the_gcm_specification_hold() {
+        let calls = Calls::current().unwrap();
+        let arena = Arena::new();
+        for case in gcm_cases::cases() {
+            let schedule = calls.expand(&arena, case.algorithm, &case.key).unwrap();
+            let key = (case.algorithm, &*schedule);
+            let (mut text, mut icv) = (case.clear.clone(), [0; ICV_OCTETS]);
+            calls.seal(key, packet(&case, &mut text, &mut icv));
+            assert_eq!((&text, icv), (&case.cipher, case.icv), "{}", case.algorithm);
+            assert!(calls.open(key, packet(&case, &mut text, &mut icv)));
+            assert_eq!(text, case.clear);
+            icv[0] ^= 1;
+            assert!(!calls.open(key, packet(&case, &mut text, &mut icv)));
+        }
+    }
+
+    #[test]
+    fn equal_icvs_are_the_same_and_one_bit_makes_them_differ() {
+        let icv = [0x6b; ICV_OCTETS];
+        assert!(same_icv(&icv, &icv.clone()));
+        for bit in 0..128 {
+            let mut other = icv;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!same_icv(&icv, &other), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_is_prefetched_grows_with_the_text_up_to_the_whole_key() {
+        let calls = Calls::current().unwrap();
+        let octets = |text_octets| calls.touched(Algorithm::Aes256Gcm16, text_octets).map(|part| part.len());
+        assert_eq!(octets(0)[0], 240);
+        assert!(octets(0)[1] <= octets(64)[1] && octets(64)[1] <= octets(1400)[1]);
+        assert!(calls.touched(Algorithm::Aes128Gcm16, usize::MAX)[1].end <= size_of::<Schedule>());
     }
 }
