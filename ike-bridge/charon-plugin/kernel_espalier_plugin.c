@@ -1,0 +1,78 @@
+/*
+ * The plugin as charon's loader sees it. Built for one strongSwan version; loaded into another one it keeps
+ * its place and refuses every call, because charon would fall back to the kernel's IPsec without a word.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "kernel_espalier.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/** The library does not tell its version; the daemon's executable holds it as a string. */
+static bool daemon_is(const char *version)
+{
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	struct stat file = {};
+	void *text = MAP_FAILED;
+	bool found;
+
+	if (fd >= 0 && fstat(fd, &file) == 0) {
+		text = mmap(NULL, file.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	}
+	found = text != MAP_FAILED && memmem(text, file.st_size, version, strlen(version) + 1);
+	if (text != MAP_FAILED) {
+		munmap(text, file.st_size);
+	}
+	if (fd >= 0) {
+		close(fd);
+	}
+	return found;
+}
+
+static kernel_ipsec_t *create(void)
+{
+	/* room for members of another version; FAILED also reads as TRUE and as KERNEL_ESP_V3_TFC */
+	static status_t (*refuse[64])(void);
+
+	if (daemon_is(STRONGSWAN_VERSION)) {
+		return espalier_create();
+	}
+	DBG1(DBG_KNL, "kernel-espalier " ESPALIER_PLUGIN_VERSION " was built for strongSwan " STRONGSWAN_VERSION
+		 " and this daemon is another one: every IPsec call is refused");
+	for (int i = 0; i < countof(refuse); i++) {
+		refuse[i] = return_failed;
+	}
+	return (kernel_ipsec_t*)refuse;
+}
+
+METHOD(plugin_t, get_name, char*, plugin_t *this)
+{
+	return "kernel-espalier";
+}
+
+METHOD(plugin_t, get_features, int, plugin_t *this, plugin_feature_t *features[])
+{
+	static plugin_feature_t provided[] = {
+		PLUGIN_CALLBACK(kernel_ipsec_register, create),
+			PLUGIN_PROVIDE(CUSTOM, "kernel-ipsec"),
+	};
+
+	*features = provided;
+	return countof(provided);
+}
+
+METHOD(plugin_t, destroy, void, plugin_t *this)
+{
+	free(this);
+}
+
+plugin_t *kernel_espalier_plugin_create(void)
+{
+	plugin_t *this;
+
+	INIT(this, .get_name = _get_name, .get_features = _get_features, .destroy = _destroy);
+	return this;
+}
