@@ -65,10 +65,13 @@ pub(crate) fn reasoned(operation: impl FnOnce() -> i32) -> Result<i32, Reason> {
     let _one = OPERATION.lock().unwrap_or_else(PoisonError::into_inner);
     *captured() = Some(Vec::new());
     let returned = operation();
-    let errno = Errno::of(returned);
+    let last = Errno::of(returned);
     let lines = captured().take().unwrap_or_default();
     if returned < 0 {
-        return Err(Reason::new(errno, &gravest(&lines)));
+        let lines = gravest(&lines);
+        // Beside a bare -1 DPDK's error number may be an older one: lines say more than it does.
+        let errno = if returned == -1 && !lines.is_empty() { Errno(0) } else { last };
+        return Err(Reason::new(errno, &lines));
     }
     let sink = *SINK.read().unwrap_or_else(PoisonError::into_inner);
     for (level, line) in &lines {
@@ -77,7 +80,8 @@ pub(crate) fn reasoned(operation: impl FnOnce() -> i32) -> Result<i32, Reason> {
     Ok(returned)
 }
 
-/// Joins the lines of the gravest level present, down to `Notice`.
+/// Joins the lines of the gravest level present, down to `Notice`; those in which the EAL only passes a failure on
+/// count where nothing else was said.
 fn gravest(lines: &[(Level, Box<str>)]) -> String {
     let level = lines.iter().map(|(level, _)| *level).min().unwrap_or(Level::Debug);
     let mut said: Vec<&str> = Vec::new();
@@ -86,7 +90,16 @@ fn gravest(lines: &[(Level, Box<str>)]) -> String {
             said.push(line);
         }
     }
+    if said.iter().any(|line| !passes_on(line)) {
+        said.retain(|line| !passes_on(line));
+    }
     said.join("; ")
+}
+
+fn passes_on(line: &str) -> bool {
+    ["EAL: Driver cannot attach the device", "EAL: Failed to attach device on primary process"]
+        .iter()
+        .any(|known| line.starts_with(known))
 }
 
 fn captured() -> MutexGuard<'static, Option<Vec<(Level, Box<str>)>>> {
@@ -122,6 +135,14 @@ mod tests {
                 .map(|(level, line)| (level, Box::from(line)));
         assert_eq!(gravest(&lines), "no such device");
         assert_eq!(gravest(&lines[..1]), "");
+    }
+
+    #[test]
+    fn a_failure_the_eal_passes_on_gives_way_to_the_drivers_words() {
+        let lines = ["no such device", "EAL: Driver cannot attach the device (net_x0)"]
+            .map(|line| (Level::Error, Box::from(line)));
+        assert_eq!(gravest(&lines), "no such device");
+        assert_eq!(gravest(&lines[1..]), &*lines[1].1);
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Mempool {
                     socket,
                 )
             });
-            if made.is_some() { 0 } else { -1 }
+            if made.is_some() { 0 } else { -Errno::last().0 }
         })
         .map_err(refused)?;
         let raw = made.ok_or_else(|| refused(Reason::new(Errno::last(), "")))?;
