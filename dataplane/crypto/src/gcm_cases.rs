@@ -1,4 +1,4 @@
-//! The cases of McGrew and Viega's GCM specification that have a 12-octet IV; their AAD has lengths that ESP never uses.
+//! The cases of McGrew and Viega's GCM specification that have a 12-octet IV; ESP never has AAD of their lengths.
 
 use esp::aead::Algorithm;
 
