@@ -74,6 +74,12 @@ int dpdk_shim_log_to(dpdk_shim_log_fn write)
 	return rte_openlog_stream(stream);
 }
 
+void dpdk_shim_flush(void)
+{
+	fflush(stdout);
+	fflush(stderr);
+}
+
 int dpdk_shim_errno(void)
 {
 	return rte_errno;

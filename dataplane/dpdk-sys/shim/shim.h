@@ -79,6 +79,8 @@ typedef void (*dpdk_shim_log_fn)(uint32_t level, const char *text, size_t len);
 /* Sends every log line of DPDK to `write`. Returns 0 or -errno. */
 int dpdk_shim_log_to(dpdk_shim_log_fn write);
 
+/* Writes out what C's standard streams hold. */
+void dpdk_shim_flush(void);
 int dpdk_shim_errno(void);
 uint32_t dpdk_shim_lcore_id(void);
 uint64_t dpdk_shim_tsc(void);

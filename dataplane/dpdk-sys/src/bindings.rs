@@ -185,6 +185,7 @@ unsafe extern "C" {
     pub fn rte_pdump_init() -> ::core::ffi::c_int;
     pub fn rte_version() -> *const ::core::ffi::c_char;
     pub fn dpdk_shim_log_to(write: dpdk_shim_log_fn) -> ::core::ffi::c_int;
+    pub fn dpdk_shim_flush();
     pub fn dpdk_shim_errno() -> ::core::ffi::c_int;
     pub fn dpdk_shim_lcore_id() -> u32;
     pub fn dpdk_shim_tsc() -> u64;

@@ -154,6 +154,12 @@ impl Reason {
         Self { errno, lines: lines.into() }
     }
 
+    /// Adds what was said elsewhere.
+    pub(crate) fn with(self, line: &str) -> Self {
+        let lines = if self.lines.is_empty() { line.into() } else { format!("{}; {line}", self.lines).into() };
+        Self { lines, ..self }
+    }
+
     /// Returns the error number.
     #[must_use]
     pub fn errno(&self) -> Errno {

@@ -26,7 +26,8 @@ pub struct EalConfig {
     pub vdevs: Vec<String>,
     /// Whether the telemetry socket is opened.
     pub telemetry: bool,
-    /// Whether dumpcap and its like may attach (`rte_pdump_init`); takes `Memory::Huge` in a directory, kept linked.
+    /// Whether dumpcap and its like may attach (`rte_pdump_init`). They are secondary processes, so this takes
+    /// `Memory::Huge` in a directory, kept linked, and no [`crate::Lcore`]: DPDK lets a process have one or the other.
     pub capture: bool,
     /// Where DPDK's log goes.
     pub log: Sink,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{Error, Reason};
 use crate::log;
 
+mod aside;
 mod config;
 
 pub use config::{EalConfig, FilePrefix, Memory};
@@ -31,10 +32,16 @@ impl Eal {
         // DPDK keeps pointers into its arguments, and getopt reorders the array: both stay for good.
         let argv = arguments.leak();
         let argc = c_int::try_from(argv.len().saturating_sub(1)).unwrap_or(0);
+        // The EAL answers a question for its usage on the standard output and ends the process.
+        let asked = config.extra.iter().any(|argument| argument == "-h" || argument == "--help");
+        let aside = if asked { None } else { aside::Aside::begin().ok() };
         // SAFETY: `argv` holds `argc` NUL-terminated strings and a null pointer, all leaked and writable;
         // `STARTED` lets one thread pass.
-        log::reasoned(|| unsafe { dpdk_sys::rte_eal_init(argc, argv.as_mut_ptr()) })
-            .map_err(|reason| Error::Init { reason })?;
+        let up = log::reasoned(|| unsafe { dpdk_sys::rte_eal_init(argc, argv.as_mut_ptr()) });
+        let complaint = aside.and_then(aside::Aside::end);
+        up.map_err(|reason| Error::Init {
+            reason: complaint.iter().fold(reason, |reason, complaint| reason.with(complaint)),
+        })?;
         if config.capture {
             // SAFETY: DPDK is up, as `reasoned` above returned success.
             log::reasoned(|| unsafe { dpdk_sys::rte_pdump_init() })
