@@ -1,27 +1,48 @@
 //! Tells cargo which libraries to link, and how.
 
-use crate::pkg_config;
+use std::process::Command;
+
+use crate::{pkg_config, refuse};
 
 /// The libraries the bindings call. With dynamic linking drivers come as plugins from the
 /// directory the distribution built into the EAL.
 const LIBRARIES: &[&str] = &["rte_pdump", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
 
 pub(crate) fn emit() {
-    println!("cargo::rustc-link-search=native={}", pkg_config(&["--variable=libdir"]));
+    let libdir = pkg_config(&["--variable=libdir"]);
+    println!("cargo::rustc-link-search=native={libdir}");
     if cfg!(feature = "static") {
-        return emit_static();
+        return emit_static(&libdir);
     }
     for library in LIBRARIES {
         println!("cargo::rustc-link-lib=dylib={library}");
     }
 }
 
-fn emit_static() {
+fn emit_static(libdir: &str) {
+    let out_dir = std::env::var("OUT_DIR").unwrap_or_default();
+    println!("cargo::rustc-link-search=native={out_dir}");
+    rename_bpf_validate(libdir, &out_dir);
     for library in DRIVERS.iter().chain(CORE) {
         println!("cargo::rustc-link-lib=static:+whole-archive,-bundle={library}");
     }
     for library in SYSTEM {
-        println!("cargo::rustc-link-lib=dylib={library}");
+        println!("cargo::rustc-link-lib=static:-bundle={library}");
+    }
+    cc::Build::new().file("shim/no_dbus.c").cargo_metadata(false).compile("dpdk_no_dbus");
+    println!("cargo::rustc-link-lib=static:+whole-archive,-bundle=dpdk_no_dbus");
+    println!("cargo::rustc-link-lib=dylib=m");
+}
+
+/// Makes a copy of DPDK's BPF library whose `bpf_validate` does not meet that of libpcap, an unrelated one.
+fn rename_bpf_validate(libdir: &str, out_dir: &str) {
+    let status = Command::new("objcopy")
+        .arg("--redefine-sym=bpf_validate=dpdk_bpf_validate")
+        .arg(format!("{libdir}/librte_bpf.a"))
+        .arg(format!("{out_dir}/libdpdk_bpf.a"))
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        refuse("dpdk-sys needs objcopy (Debian: binutils) and librte_bpf.a to link statically");
     }
 }
 
@@ -53,7 +74,7 @@ const DRIVERS: &[&str] = &[
 const CORE: &[&str] = &[
     "rte_pdump",
     "rte_pcapng",
-    "rte_bpf",
+    "dpdk_bpf",
     "rte_vhost",
     "rte_gso",
     "rte_ip_frag",
@@ -76,4 +97,5 @@ const CORE: &[&str] = &[
     "rte_kvargs",
 ];
 
-const SYSTEM: &[&str] = &["pcap", "xdp", "bpf", "elf", "z", "jansson", "bsd", "numa", "m", "dl", "pthread"];
+/// Each after those that call it; `libdpdk-dev` depends on the packages that carry these archives.
+const SYSTEM: &[&str] = &["pcap", "xdp", "bpf", "elf", "z", "jansson", "bsd", "md", "numa"];

@@ -156,7 +156,8 @@ impl Reason {
 
     /// Adds what was said elsewhere.
     pub(crate) fn with(self, line: &str) -> Self {
-        let lines = if self.lines.is_empty() { line.into() } else { format!("{}; {line}", self.lines).into() };
+        let lines =
+            if self.lines.is_empty() { line.into() } else { format!("{}; {line}", self.lines).into() };
         Self { lines, ..self }
     }
 

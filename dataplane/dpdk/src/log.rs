@@ -45,9 +45,12 @@ pub fn to_stderr(level: Level, line: &str) {
 /// Writes nothing.
 pub fn silent(_: Level, _: &str) {}
 
+/// One line of the log.
+type Line = (Level, Box<str>);
+
 static SINK: RwLock<Sink> = RwLock::new(silent);
 /// Lines of the operation under way, if one is.
-static CAPTURED: Mutex<Option<Vec<(Level, Box<str>)>>> = Mutex::new(None);
+static CAPTURED: Mutex<Option<Vec<Line>>> = Mutex::new(None);
 /// Held for the length of an operation whose lines are wanted: one at a time.
 static OPERATION: Mutex<()> = Mutex::new(());
 
@@ -82,7 +85,7 @@ pub(crate) fn reasoned(operation: impl FnOnce() -> i32) -> Result<i32, Reason> {
 
 /// Joins the lines of the gravest level present, down to `Notice`; those in which the EAL only passes a failure on
 /// count where nothing else was said.
-fn gravest(lines: &[(Level, Box<str>)]) -> String {
+fn gravest(lines: &[Line]) -> String {
     let level = lines.iter().map(|(level, _)| *level).min().unwrap_or(Level::Debug);
     let mut said: Vec<&str> = Vec::new();
     for (_, line) in lines.iter().filter(|line| line.0 == level && level <= Level::Notice) {
@@ -102,7 +105,7 @@ fn passes_on(line: &str) -> bool {
         .any(|known| line.starts_with(known))
 }
 
-fn captured() -> MutexGuard<'static, Option<Vec<(Level, Box<str>)>>> {
+fn captured() -> MutexGuard<'static, Option<Vec<Line>>> {
     CAPTURED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -115,7 +118,8 @@ unsafe extern "C" fn write(level: u32, text: *const c_char, len: usize) {
     let text = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) };
     for line in String::from_utf8_lossy(text).lines().map(str::trim_end).filter(|line| !line.is_empty()) {
         // DPDK warns of this in every process that is not one of its own legacy examples.
-        let level = if line.starts_with("TELEMETRY: No legacy callbacks") { Level::Debug } else { Level::of(level) };
+        let level =
+            if line.starts_with("TELEMETRY: No legacy callbacks") { Level::Debug } else { Level::of(level) };
         if let Some(lines) = captured().as_mut() {
             lines.push((level, line.into()));
             continue;

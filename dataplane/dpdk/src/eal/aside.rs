@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn getopts_complaint_is_found_among_the_usage() {
-        let printed = "EAL: FATAL: x\nespalier: unrecognized option '--nonesuch'\n\nUsage: espalier [options]\n";
+        let printed =
+            "EAL: FATAL: x\nespalier: unrecognized option '--nonesuch'\n\nUsage: espalier [options]\n";
         assert_eq!(complaint(printed).as_deref(), Some("unrecognized option '--nonesuch'"));
         assert_eq!(complaint("Usage: espalier [options]"), None);
     }
