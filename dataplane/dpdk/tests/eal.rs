@@ -1,11 +1,13 @@
 //! DPDK on this machine, without huge pages: one process, one EAL, so one test that plays the scenes in turn.
 
+use std::os::fd::AsRawFd;
 use std::process::Command;
 
 use dpdk::{
     Burst, Device, Eal, EalConfig, Error, FilePrefix, Lcore, MAX_BURST, Mempool, MempoolConfig, PortConfig,
     Started, free_burst, pin_thread, tsc, tsc_hz, version,
 };
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
 
 const POOL: u32 = 4095;
 
@@ -290,5 +292,12 @@ fn af_packet_talks_to_the_kernel(eal: Eal, pool: Mempool) {
 }
 
 fn telemetry_answers_at_its_socket(eal: Eal) {
-    assert!(eal.runtime_dir().join("dpdk_telemetry.v2").exists());
+    let path = eal.runtime_dir().join("dpdk_telemetry.v2");
+    let socket =
+        socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).expect("socket");
+    socket::connect(socket.as_raw_fd(), &UnixAddr::new(&path).expect("a short path")).expect("telemetry");
+    let mut greeting = [0; 1024];
+    let n = socket::recv(socket.as_raw_fd(), &mut greeting, MsgFlags::empty()).expect("a greeting");
+    let greeting = String::from_utf8_lossy(&greeting[..n]);
+    assert!(greeting.contains(&format!("\"pid\":{}", std::process::id())), "{greeting}");
 }

@@ -45,7 +45,8 @@ pub enum Memory {
     },
     /// Huge pages.
     Huge {
-        /// The mounted hugetlbfs to take them from; none: anonymous huge pages, which need no mount.
+        /// The hugetlbfs to take them from, mounted where the process's first thread sees it (DPDK reads its
+        /// `/proc/mounts`); none: anonymous huge pages, which need no mount.
         dir: Option<PathBuf>,
         /// Size taken at start, in MiB; none: as needed.
         mib: Option<u32>,
