@@ -6,6 +6,7 @@ list of steps; each step sends one frame, and those with "echo" wait for the ans
     device, own_mac, gateway_mac     the wire
     own, gateway                     outer addresses
     inbound, outbound                SAs as the gateway sees them: {spi, key, esn, seq}; key is hex with its salt
+    others                           further inbound SAs by name, chosen by "sa" of a step
     encap                            [own port, gateway port] for ESP in UDP, else null
     steps                            [{kind, ...}], see `Peer.frame`
 """
@@ -72,7 +73,9 @@ class Peer:
         self.own, self.gateway = job["own"], job["gateway"]
         self.encap = job.get("encap")
         nat = UDP(sport=self.encap[0], dport=self.encap[1]) if self.encap else None
-        self.to_gateway = Sa(job["inbound"], ip(self.own, self.gateway), nat)
+        header = ip(self.own, self.gateway)
+        self.to_gateway = Sa(job["inbound"], header, nat)
+        self.others = {name: Sa(words, header, nat) for name, words in job.get("others", {}).items()}
         self.from_gateway = Sa(job["outbound"], ip(self.gateway, self.own), None)
         self.wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.wire.bind((job["device"], 0))
@@ -88,7 +91,8 @@ class Peer:
     def outer(self, esp, **fields):
         """Puts hand-made ESP octets behind outer headers."""
         proto = 17 if self.encap else 50
-        header = ip(self.own, self.gateway, **({"nh": proto} if ":" in self.own else {"proto": proto}), **fields)
+        src, dst = fields.pop("src", self.own), fields.pop("dst", self.gateway)
+        header = ip(src, dst, **({"nh": proto} if ":" in src else {"proto": proto}), **fields)
         if self.encap:
             header /= UDP(sport=self.encap[0], dport=self.encap[1], chksum=0)
         return header / Raw(esp)
@@ -105,7 +109,7 @@ class Peer:
     def frame(self, step):
         """Returns the frame of one step."""
         kind = step["kind"]
-        sa = self.to_gateway
+        sa = self.others[step["sa"]] if "sa" in step else self.to_gateway
         if "seq" in step:
             sa.seq = step["seq"]
         else:
@@ -117,15 +121,18 @@ class Peer:
             return self.ether / self.inner(step)
         if kind == "raw":
             return Ether(bytes.fromhex(step["frame"]))
-        if kind == "ip":
-            return self.ether / self.outer(bytes.fromhex(step["octets"]))
-        esp = self.hostile_esp(kind, step, seq)
-        fields = step.get("outer", {})
-        return self.ether / self.outer(esp, **fields)
+        if kind == "ethernet":
+            return Ether(src=self.job["own_mac"], dst=step.get("mac", self.job["gateway_mac"]), type=step["type"]) / Raw(
+                bytes.fromhex(step["octets"])
+            )
+        if kind == "udp-4500":
+            header = ip(step.get("src", self.own), self.gateway) / UDP(sport=4500, dport=4500)
+            return self.ether / header / Raw(bytes.fromhex(step["octets"]))
+        esp = self.hostile_esp(kind, sa, step, seq)
+        return self.ether / self.outer(esp, **step.get("outer", {}))
 
-    def hostile_esp(self, kind, step, seq):
+    def hostile_esp(self, kind, sa, step, seq):
         """Returns ESP octets with one thing wrong."""
-        sa = self.to_gateway
         inner = self.inner(step) if "src" in step else Raw(bytes.fromhex(step.get("octets", "")))
         if kind == "by-hand":
             return sa.seal_by_hand(self.plain(inner), seq)

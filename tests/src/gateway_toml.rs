@@ -16,6 +16,8 @@ pub struct GatewayToml {
     pub min_replay_window: Option<u32>,
     /// AEAD backend, if one is forced.
     pub backend: Option<String>,
+    /// Whether all workers share the sequence numbers of an outbound SA.
+    pub spread: bool,
     /// Ports.
     pub ports: Vec<Port>,
     /// Interfaces: name, `if_id`, addresses.
@@ -61,6 +63,7 @@ impl Default for GatewayToml {
             unprotected: "drop".to_owned(),
             min_replay_window: None,
             backend: None,
+            spread: false,
             ports: Vec::new(),
             interfaces: Vec::new(),
             neighbors: Vec::new(),
@@ -126,6 +129,9 @@ impl GatewayToml {
                 text,
                 "\n[[interface]]\nname = \"{name}\"\nif_id = {if_id}\naddresses = {addresses:?}\n"
             );
+            if self.spread {
+                text.push_str("spread = true\n");
+            }
         }
         for (port, ip, mac) in &self.neighbors {
             let _ = write!(text, "\n[[neighbor]]\nport = \"{port}\"\nip = \"{ip}\"\nmac = \"{mac}\"\n");

@@ -38,6 +38,8 @@ pub struct ScapyPeer<'a> {
     pub inbound: &'a ManualSa,
     /// The SA by which it sends.
     pub outbound: &'a ManualSa,
+    /// Further SAs by which the gateway receives, by the name that steps use.
+    pub others: &'a [(&'static str, ManualSa)],
 }
 
 impl Keyed {
@@ -86,6 +88,7 @@ impl Keyed {
             "device": "wan", "own_mac": self.own_mac, "gateway_mac": self.gateway_mac,
             "own": peer.inbound.src, "gateway": peer.inbound.dst,
             "inbound": sa(peer.inbound), "outbound": sa(peer.outbound), "encap": encap, "steps": steps,
+            "others": peer.others.iter().map(|(name, other)| ((*name).to_owned(), sa(other))).collect::<Value>(),
         });
         let results: Vec<Value> = serde_json::from_str(&python(&self.sites.gw_b, "peer.py", &job)?)?;
         if results.len() != count {

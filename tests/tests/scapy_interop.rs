@@ -44,7 +44,9 @@ fn exchange(keyed: &Keyed, variant: Variant) {
             "kind": "genuine", "src": src, "dst": dst, "port": ECHO_PORT, "payload": payload, "echo": true
         }));
     }
-    let results = keyed.scapy(&ScapyPeer { inbound: &inbound, outbound: &outbound }, steps.clone()).unwrap();
+    let results = keyed
+        .scapy(&ScapyPeer { inbound: &inbound, outbound: &outbound, others: &[] }, steps.clone())
+        .unwrap();
     for (number, (step, result)) in steps.iter().zip(&results).enumerate() {
         let answer = &result["answer"];
         let what = format!("datagram {number}, outer v6 {}, esn {}", variant.outer_v6, variant.esn);
