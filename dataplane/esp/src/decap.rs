@@ -1,0 +1,229 @@
+//! Decapsulation: what stands in front of an ESP packet before it is opened, and what it leaves behind afterwards.
+
+use core::net::IpAddr;
+
+use crate::aead::ICV_OCTETS;
+use crate::ecn::{self, Ecn};
+use crate::wire::esp::{self, Esp, TRAILER_OCTETS};
+use crate::wire::ip::{self, Ip};
+use crate::wire::udp::{NatT, Udp, UdpPorts};
+use crate::wire::{Family, Proto};
+use crate::{DropReason, Spi};
+
+/// What a packet for a local address is to IPsec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// ESP, with or without UDP.
+    Esp(Arrived),
+    /// IKE behind a non-ESP marker.
+    Ike,
+    /// Neither; also a later fragment of UDP, which only reassembly can tell.
+    Other,
+}
+
+/// An ESP packet as it came, by offsets into its IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// SPI.
+    pub spi: Spi,
+    /// Low half of the sequence number.
+    pub seq_lo: u32,
+    /// IV.
+    pub iv: [u8; esp::IV_OCTETS],
+    /// Outer source.
+    pub src: IpAddr,
+    /// Outer destination.
+    pub dst: IpAddr,
+    /// Ports, where the packet came in UDP.
+    pub udp: Option<UdpPorts>,
+    /// Outer DSCP and ECN.
+    pub tos: u8,
+    text_at: u16,
+    text_octets: u16,
+}
+
+impl Arrived {
+    /// Returns where the cipher text begins in the IP packet. Units: octets.
+    #[must_use]
+    #[inline]
+    pub fn text_at(&self) -> usize {
+        usize::from(self.text_at)
+    }
+
+    /// Returns the length of the cipher text; the ICV follows it. Units: octets.
+    #[must_use]
+    #[inline]
+    pub fn text_octets(&self) -> usize {
+        usize::from(self.text_octets)
+    }
+
+    /// Splits the IP packet into the AEAD's text and ICV; `None` when it is not the packet that was looked at.
+    #[must_use]
+    #[inline]
+    pub fn split<'a>(&self, packet: &'a mut [u8]) -> Option<(&'a mut [u8], &'a mut [u8; ICV_OCTETS])> {
+        let end = self.text_at() + self.text_octets() + ICV_OCTETS;
+        packet.get_mut(self.text_at()..end)?.split_last_chunk_mut()
+    }
+}
+
+/// Classifies a packet whose destination is local. `nat_t_port` is the UDP port that IKE and ESP share.
+/// Errors: `EspFragment`, `MalformedEsp`, `MalformedUdp`, `Keepalive`, `MalformedIp`.
+#[inline]
+pub fn classify(ip: &Ip<'_>, nat_t_port: u16) -> Result<Arrival, DropReason> {
+    let whole = Whole::of(ip)?;
+    match whole.proto {
+        Proto::ESP if whole.fragment => Err(DropReason::EspFragment),
+        Proto::ESP => arrived(ip, whole.payload, None).map(Arrival::Esp),
+        Proto::UDP if whole.fragment => Ok(Arrival::Other),
+        Proto::UDP => {
+            let udp = Udp::parse(whole.payload)?;
+            if udp.ports().dst != nat_t_port {
+                return Ok(Arrival::Other);
+            }
+            match NatT::of(udp.payload()) {
+                NatT::Keepalive => Err(DropReason::Keepalive),
+                NatT::Ike => Ok(Arrival::Ike),
+                NatT::Esp => arrived(ip, udp.payload(), Some(udp.ports())).map(Arrival::Esp),
+                NatT::Malformed => Err(DropReason::MalformedEsp),
+            }
+        }
+        _ => Ok(Arrival::Other),
+    }
+}
+
+/// Reads an ESP packet from its IP header on, for a caller that knows it to be one.
+/// Errors: as for [`classify`], and `MalformedEsp` when it is something else.
+pub fn parse_outer(packet: &[u8], nat_t_port: u16) -> Result<Arrived, DropReason> {
+    match classify(&Ip::parse(packet)?, nat_t_port)? {
+        Arrival::Esp(arrived) => Ok(arrived),
+        Arrival::Ike | Arrival::Other => Err(DropReason::MalformedEsp),
+    }
+}
+
+/// The payload of a packet of either family.
+struct Whole<'a> {
+    proto: Proto,
+    payload: &'a [u8],
+    fragment: bool,
+}
+
+impl<'a> Whole<'a> {
+    #[inline]
+    fn of(ip: &Ip<'a>) -> Result<Self, DropReason> {
+        Ok(match ip {
+            //= rfc4303#3.4.1
+            Ip::V4(ip) => Self { proto: ip.proto(), payload: ip.payload(), fragment: ip.is_fragment() },
+            Ip::V6(ip) => {
+                let upper = ip.upper()?;
+                Self { proto: upper.proto, payload: upper.payload, fragment: upper.fragment.is_some() }
+            }
+        })
+    }
+}
+
+#[inline]
+fn arrived(ip: &Ip<'_>, octets: &[u8], udp: Option<UdpPorts>) -> Result<Arrived, DropReason> {
+    let esp = Esp::parse(octets)?;
+    let text = esp.text();
+    // What is behind a datagram inside the IP packet is not part of ESP, so the place is counted from the front.
+    let before = match ip {
+        Ip::V4(ip) => ip.header_octets(),
+        Ip::V6(ip) => ip.upper()?.headers_octets,
+    };
+    let esp_at = before + if udp.is_some() { crate::wire::udp::HEADER_OCTETS } else { 0 };
+    let malformed = |_| DropReason::MalformedEsp;
+    Ok(Arrived {
+        spi: esp.spi(),
+        seq_lo: esp.seq_lo(),
+        iv: esp.iv(),
+        src: ip.src(),
+        dst: ip.dst(),
+        udp,
+        tos: ip.tos(),
+        text_at: u16::try_from(esp_at + text.start).map_err(malformed)?,
+        text_octets: u16::try_from(text.len()).map_err(malformed)?,
+    })
+}
+
+/// What of the outer header goes into the inner one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Modes {
+    /// Whether congestion marks go inward by the table of RFC 6040; otherwise the inner field stays.
+    pub ecn: bool,
+    /// Whether the outer DSCP replaces the inner one. RFC: 4301 section 5.1.2.1.
+    pub dscp: bool,
+}
+
+impl Default for Modes {
+    fn default() -> Self {
+        Self { ecn: true, dscp: false }
+    }
+}
+
+/// The packet that was inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// Where it begins in the outer packet. Units: octets.
+    pub at: usize,
+    /// Its length, by its own header: TFC padding is gone. Units: octets.
+    pub octets: usize,
+    /// Its family.
+    pub family: Family,
+    /// Whether inner and outer ECN field went together.
+    pub alert: ecn::Alert,
+}
+
+/// Strips what the AEAD has opened: checks padding and next header, the inner header against its length, and applies `modes`.
+///
+/// To be called with the packet that `arrived` was read from, once its ICV has matched and its window has moved.
+/// Errors: `BadPadding`, `Dummy`, `NotTunnel`, `BadInner`, `Ecn`.
+#[inline]
+pub fn finish(packet: &mut [u8], arrived: &Arrived, modes: Modes) -> Result<Inner, DropReason> {
+    let (text, _) = arrived.split(packet).ok_or(DropReason::MalformedEsp)?;
+    let (payload, next) = strip(text)?;
+    let family = match next {
+        Proto::IPV4 => Family::V4,
+        Proto::IPV6 => Family::V6,
+        //= rfc4303#2.6
+        Proto::NONE => return Err(DropReason::Dummy),
+        _ => return Err(DropReason::NotTunnel),
+    };
+    let inner = Ip::parse(payload)
+        .ok()
+        .filter(|inner| inner.family() == family && inner.checksum_ok())
+        .ok_or(DropReason::BadInner)?;
+    //= rfc4303#2.7
+    let (octets, inner_tos) = (inner.total_octets(), inner.tos());
+    let (tos, alert) = inward(inner_tos, arrived.tos, modes)?;
+    if tos != inner_tos {
+        ip::set_tos(payload, tos);
+    }
+    Ok(Inner { at: arrived.text_at(), octets, family, alert })
+}
+
+/// Takes padding and trailer off the text. The ICV already matched, so wrong padding is the peer's fault, not an attack.
+#[inline]
+fn strip(text: &mut [u8]) -> Result<(&mut [u8], Proto), DropReason> {
+    let (rest, [pad_octets, next]) =
+        text.split_last_chunk_mut::<TRAILER_OCTETS>().ok_or(DropReason::BadPadding)?;
+    let payload_octets = rest.len().checked_sub(usize::from(*pad_octets)).ok_or(DropReason::BadPadding)?;
+    let (payload, pad) = rest.split_at_mut_checked(payload_octets).ok_or(DropReason::BadPadding)?;
+    //= rfc4303#2.4
+    if !pad.iter().zip(1u8..).all(|(octet, value)| *octet == value) {
+        return Err(DropReason::BadPadding);
+    }
+    Ok((payload, Proto(*next)))
+}
+
+/// Returns the inner type of service octet after the tunnel.
+#[inline]
+fn inward(inner: u8, outer: u8, modes: Modes) -> Result<(u8, ecn::Alert), DropReason> {
+    let (ecn, alert) = if modes.ecn {
+        let (ecn, alert) = ecn::egress(Ecn::of(inner), Ecn::of(outer));
+        (ecn?, alert)
+    } else {
+        (Ecn::of(inner), ecn::Alert::None)
+    };
+    let dscp = if modes.dscp { outer } else { inner } & !ecn::MASK;
+    Ok((dscp | ecn as u8, alert))
+}
