@@ -1,15 +1,25 @@
 //! The bridge between IKE daemons and the packet engine: owns SPI allocation, the SAD and the SPD as IKE sees them.
 //!
-//! The decisions ([`spi`], [`policies`], [`lifetime`], [`sweep`], [`bridge`]) take time and randomness as arguments
-//! and write one [`shm_protocol::sad`] generation per change; [`server`] is the shell that owns the sockets.
+//! The decisions ([`spi`], [`policies`], [`lifetime`], [`sweep`], [`bridge`]) take time as an argument and write one
+//! [`shm_protocol::sad`] generation per change; the shell that owns the sockets comes last.
 
 #![forbid(unsafe_code)]
 
-pub mod lifetime;
 pub mod owner;
-pub mod policies;
-pub mod priority;
 pub mod spi;
+pub mod priority;
+pub mod policies;
+pub mod lifetime;
+pub mod sas;
+pub mod sweep;
+pub mod requests;
+pub mod refusal;
+pub mod translate;
+pub mod draft;
+pub mod bridge;
+pub mod daemon;
+pub mod operator;
+pub mod upkeep;
 
 #[cfg(test)]
 mod testing;

@@ -25,6 +25,11 @@ pub fn of(daemon: &str, process: Process) -> Owner {
     Owner(name | u64::from(process.pid & PID_MASK) << START_BITS | start_hash(process.start_ticks))
 }
 
+/// Returns the process id in an owner number.
+pub fn pid(owner: Owner) -> u32 {
+    u32::try_from((owner.0 >> START_BITS) & u64::from(PID_MASK)).unwrap_or(0)
+}
+
 /// Returns true when both numbers belong to processes of the same daemon.
 pub fn same_daemon(a: Owner, b: Owner) -> bool {
     a.0 >> 32 == b.0 >> 32
@@ -32,10 +37,7 @@ pub fn same_daemon(a: Owner, b: Owner) -> bool {
 
 /// Returns true when `owner` may be the process that `start_ticks_of` finds under its pid.
 pub fn lives(owner: Owner, start_ticks_of: impl FnOnce(u32) -> Option<u64>) -> bool {
-    u32::try_from((owner.0 >> START_BITS) & u64::from(PID_MASK))
-        .ok()
-        .and_then(start_ticks_of)
-        .is_some_and(|ticks| start_hash(ticks) == owner.0 & START_MASK)
+    start_ticks_of(pid(owner)).is_some_and(|ticks| start_hash(ticks) == owner.0 & START_MASK)
 }
 
 /// Returns the start time of a process in clock ticks, or `None` when there is none with this id.

@@ -4,7 +4,7 @@
 //! user with the lowest priority decides what the record says, the youngest among equals. The number of users
 //! stands in the record, so that a restarted bridge keeps counting.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use shm_protocol::ids::{IfId, Owner, POLICY_SLOTS, PolicySlot};
 use shm_protocol::policy::{Action, Policy, PolicyDirection};
@@ -60,9 +60,17 @@ pub enum Refused {
 #[derive(Debug, Default)]
 pub struct Policies {
     entries: HashMap<Key, Entry>,
+    by_slot: BTreeMap<PolicySlot, Key>,
     free: BTreeSet<u32>,
     next_slot: u32,
     next_order: u64,
+}
+
+/// What a key held at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    key: Key,
+    entry: Option<Entry>,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +93,7 @@ impl Policies {
         // A record torn beyond repair must not make us allocate without bound.
         let users = vec![user; policy.users.clamp(1, MAX_RESTORED_USERS) as usize];
         self.entries.insert(key_of(policy), Entry { slot: policy.slot, order: policy.order, users });
+        self.by_slot.insert(policy.slot, key_of(policy));
         self.next_order = self.next_order.max(policy.order.saturating_add(1));
         let slot = policy.slot.index();
         self.free.extend(self.next_slot..slot);
@@ -107,12 +116,14 @@ impl Policies {
         self.entries.get(key).and_then(|entry| entry.record(key))
     }
 
-    /// Returns every policy in the order of installation.
-    pub fn all(&self) -> Vec<Policy> {
-        let mut all: Vec<Policy> =
-            self.entries.iter().filter_map(|(key, entry)| entry.record(key)).collect();
-        all.sort_unstable_by_key(|policy| policy.order);
-        all
+    /// Returns the policies by slot, from `from` on.
+    pub fn from(&self, from: PolicySlot) -> impl Iterator<Item = Policy> {
+        self.by_slot.range(from..).filter_map(|(_, key)| self.get(key))
+    }
+
+    /// Returns the policy in `slot`.
+    pub fn at(&self, slot: PolicySlot) -> Option<Policy> {
+        self.by_slot.get(&slot).and_then(|key| self.get(key))
     }
 
     /// Adds one user; users whose owner `is_gone` are replaced by it. Returns the change to make.
@@ -128,6 +139,7 @@ impl Policies {
             let slot = self.take_slot().ok_or(Refused::Full)?;
             let order = self.next_order;
             self.next_order += 1;
+            self.by_slot.insert(slot, key);
             self.entries.insert(key, Entry { slot, order, users: Vec::new() });
         }
         let entry = self.entries.get_mut(&key).ok_or(Refused::Full)?;
@@ -140,32 +152,62 @@ impl Policies {
 
     /// Removes one user; `None` when there is no such policy or user.
     ///
-    /// A user taken over from an earlier bridge stands for any whose SA is unknown.
-    pub fn remove(&mut self, key: &Key, user: &User) -> Option<Change> {
+    /// A user taken over from an earlier bridge stands for any whose SA is unknown; with `spare_last` it does so
+    /// only while it is not the last one.
+    pub fn remove(&mut self, key: &Key, user: &User, spare_last: bool) -> Option<Change> {
         let entry = self.entries.get_mut(key)?;
+        let unknown = |old: &&User| old.spi == 0 && !(spare_last && entry.users.len() == 1);
         let mine = |old: &&User| old.owner == user.owner;
         let same = |old: &&User| old.priority == user.priority && old.action == user.action;
         let find = |wanted: &dyn Fn(&&User) -> bool| entry.users.iter().position(|old| wanted(&old));
         let at = find(&|old| mine(old) && same(old) && old.spi == user.spi)
-            .or_else(|| find(&|old| mine(old) && same(old) && old.spi == 0))
-            .or_else(|| find(&|old| mine(old) && old.spi == 0 && old.priority == user.priority))
+            .or_else(|| find(&|old| mine(old) && same(old) && unknown(old)))
+            .or_else(|| find(&|old| mine(old) && unknown(old) && old.priority == user.priority))
             .or_else(|| find(&|old| mine(old) && old.spi == 0))?;
         entry.users.remove(at);
         self.settle(key)
     }
 
-    /// Removes every user that `gone` names. Returns the changes to make.
-    pub fn remove_users(&mut self, gone: impl Fn(&Key, &User) -> bool) -> Vec<Change> {
-        let mut touched = Vec::new();
-        for (key, entry) in &mut self.entries {
-            let before = entry.users.len();
-            entry.users.retain(|user| !gone(key, user));
-            if entry.users.len() != before {
-                touched.push((entry.order, *key));
-            }
+    /// Gives a user taken over from an earlier bridge its SA again, if it can be this one. Returns the change.
+    pub fn adopt(&mut self, key: &Key, user: &User) -> Option<Change> {
+        let entry = self.entries.get_mut(key)?;
+        let same = |old: &User| {
+            old.owner == user.owner && old.priority == user.priority && old.action == user.action
+        };
+        let at = entry
+            .users
+            .iter()
+            .position(|old| same(old) && old.spi == user.spi)
+            .or_else(|| entry.users.iter().position(|old| same(old) && old.spi == 0))?;
+        if let Some(old) = entry.users.get_mut(at) {
+            *old = *user;
         }
-        touched.sort_unstable_by_key(|&(order, _)| order);
-        touched.into_iter().filter_map(|(_, key)| self.settle(&key)).collect()
+        entry.record(key).map(Change::Put)
+    }
+
+    /// Returns the owners of all users.
+    pub fn owners(&self) -> impl Iterator<Item = Owner> {
+        self.entries.values().flat_map(|entry| entry.users.iter().map(|user| user.owner))
+    }
+
+    /// Returns every policy with an owner of it.
+    pub fn users(&self) -> impl Iterator<Item = (Key, Owner)> {
+        self.entries.iter().flat_map(|(key, entry)| entry.users.iter().map(|user| (*key, user.owner)))
+    }
+
+    /// Returns the policies, oldest first, that have a user whom `wanted` names.
+    pub fn keys_with(&self, wanted: &impl Fn(&Key, &User) -> bool) -> Vec<Key> {
+        let has = |(key, entry): &(&Key, &Entry)| entry.users.iter().any(|user| wanted(key, user));
+        let mut keys: Vec<(u64, Key)> =
+            self.entries.iter().filter(has).map(|(key, entry)| (entry.order, *key)).collect();
+        keys.sort_unstable_by_key(|&(order, _)| order);
+        keys.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Removes every user of one policy that `gone` names. Returns the change to make.
+    pub fn remove_users(&mut self, key: &Key, gone: impl Fn(&User) -> bool) -> Option<Change> {
+        self.entries.get_mut(key)?.users.retain(|user| !gone(user));
+        self.settle(key)
     }
 
     /// Replaces the users of a policy by one. Returns the change to make, `None` when there is no such policy.
@@ -175,11 +217,30 @@ impl Policies {
         entry.record(key).map(Change::Put)
     }
 
+    /// Returns what `key` holds, for `put_back`.
+    pub fn snapshot(&self, key: &Key) -> Snapshot {
+        Snapshot { key: *key, entry: self.entries.get(key).cloned() }
+    }
+
+    /// Takes back every change of a key since its snapshot; of several snapshots the youngest goes first.
+    pub fn put_back(&mut self, snapshot: Snapshot) {
+        if let Some(now) = self.entries.remove(&snapshot.key) {
+            self.free.insert(now.slot.index());
+            self.by_slot.remove(&now.slot);
+        }
+        if let Some(entry) = snapshot.entry {
+            self.free.remove(&entry.slot.index());
+            self.by_slot.insert(entry.slot, snapshot.key);
+            self.entries.insert(snapshot.key, entry);
+        }
+    }
+
     fn settle(&mut self, key: &Key) -> Option<Change> {
         let entry = self.entries.get(key)?;
         let (slot, record) = (entry.slot, entry.record(key));
         if record.is_none() {
             self.entries.remove(key);
+            self.by_slot.remove(&slot);
             self.free.insert(slot.index());
         }
         Some(record.map_or(Change::Remove(slot), Change::Put))
@@ -285,10 +346,10 @@ mod tests {
         let mut p = Policies::default();
         assert_eq!(put(p.add(key(), user(5, protect(1), 10), keep).unwrap()).users, 1);
         assert_eq!(put(p.add(key(), user(5, protect(1), 11), keep).unwrap()).users, 2);
-        assert_eq!(put(p.remove(&key(), &user(5, protect(1), 10)).unwrap()).users, 1);
+        assert_eq!(put(p.remove(&key(), &user(5, protect(1), 10), false).unwrap()).users, 1);
         let slot = PolicySlot::new(0).unwrap();
-        assert_eq!(p.remove(&key(), &user(5, protect(1), 11)), Some(Change::Remove(slot)));
-        assert_eq!(p.remove(&key(), &user(5, protect(1), 11)), None);
+        assert_eq!(p.remove(&key(), &user(5, protect(1), 11), false), Some(Change::Remove(slot)));
+        assert_eq!(p.remove(&key(), &user(5, protect(1), 11), false), None);
         assert!(p.is_empty());
     }
 
@@ -300,8 +361,8 @@ mod tests {
         assert_eq!((record.priority, record.action), (5, protect(1)));
         let record = put(p.add(key(), user(5, protect(2), 11), keep).unwrap());
         assert_eq!(record.action, protect(2));
-        p.remove(&key(), &user(5, protect(2), 11)).unwrap();
-        let record = put(p.remove(&key(), &user(5, protect(1), 10)).unwrap());
+        p.remove(&key(), &user(5, protect(2), 11), false).unwrap();
+        let record = put(p.remove(&key(), &user(5, protect(1), 10), false).unwrap());
         assert_eq!(record.action, Action::Discard);
     }
 
@@ -309,9 +370,9 @@ mod tests {
     fn deleting_what_was_never_added_takes_nothing_from_others() {
         let mut p = Policies::default();
         p.add(key(), user(5, protect(1), 10), keep).unwrap();
-        assert_eq!(p.remove(&key(), &user(5, protect(1), 99)), None);
+        assert_eq!(p.remove(&key(), &user(5, protect(1), 99), false), None);
         let stranger = User { owner: Owner(8 << 32), ..user(5, protect(1), 10) };
-        assert_eq!(p.remove(&key(), &stranger), None);
+        assert_eq!(p.remove(&key(), &stranger, false), None);
         assert_eq!(p.len(), 1);
     }
 
@@ -322,10 +383,10 @@ mod tests {
         let record = put(before.add(key(), user(5, protect(1), 11), keep).unwrap());
         let mut after = Policies::default();
         after.restore(&record);
-        assert_eq!(put(after.remove(&key(), &user(5, protect(1), 10)).unwrap()).users, 1);
+        assert_eq!(put(after.remove(&key(), &user(5, protect(1), 10), false).unwrap()).users, 1);
         assert_eq!(put(after.add(key(), user(5, protect(1), 12), keep).unwrap()).users, 2);
-        assert_eq!(put(after.remove(&key(), &user(5, protect(1), 11)).unwrap()).users, 1);
-        assert!(matches!(after.remove(&key(), &user(5, protect(1), 12)), Some(Change::Remove(_))));
+        assert_eq!(put(after.remove(&key(), &user(5, protect(1), 11), false).unwrap()).users, 1);
+        assert!(matches!(after.remove(&key(), &user(5, protect(1), 12), false), Some(Change::Remove(_))));
     }
 
     #[test]
@@ -343,7 +404,7 @@ mod tests {
         let other = Key { if_id: IfId(2), ..key() };
         p.add(key(), user(5, protect(1), 10), keep).unwrap();
         p.add(other, user(5, protect(1), 10), keep).unwrap();
-        p.remove(&key(), &user(5, protect(1), 10)).unwrap();
+        p.remove(&key(), &user(5, protect(1), 10), false).unwrap();
         assert_eq!(put(p.add(key(), user(5, protect(1), 10), keep).unwrap()).slot.index(), 0);
     }
 }

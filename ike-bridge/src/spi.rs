@@ -218,6 +218,19 @@ impl SpiAllocator {
         }
     }
 
+    /// Takes back a `release`.
+    pub fn put_back(&mut self, slot: Slot) {
+        if let Some(entry) = self.slots.get_mut(slot.index() as usize)
+            && matches!(entry.state, State::Resting { .. } | State::Free)
+        {
+            if entry.state == State::Free {
+                self.free.retain(|&free| free != slot.index());
+            }
+            entry.state = State::Used;
+            self.admitted += 1;
+        }
+    }
+
     /// Ends the reservations that are too old. Returns their slots, to be emptied in the segment.
     pub fn expire(&mut self, now_ns: u64) -> Vec<Slot> {
         let mut expired = Vec::new();
@@ -246,6 +259,12 @@ impl SpiAllocator {
                 self.foreign.remove(&spi);
             }
         }
+    }
+
+    /// Returns true when `spi` may be one that we gave out: reserved now, or the last one of a slot without SA.
+    pub fn is_ours(&self, spi: Spi) -> bool {
+        let entry = self.slots.get(Slot::of(spi).index() as usize);
+        entry.is_some_and(|entry| entry.high() == spi.high() && entry.state != State::Used)
     }
 
     /// Returns true when `spi` is reserved and no SA uses it yet.
