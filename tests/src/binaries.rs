@@ -26,7 +26,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    bail!("{name} is not built (looked in {places:?}): run `make build`, or set ESPALIER_BIN_DIR")
+    bail!("{name} is not built: run `make build`, or name the folder of the programs in ESPALIER_BIN_DIR")
 }
 
 /// Finds the charon plugin: `ESPALIER_PLUGIN`, else `build/` of the repository.
@@ -41,6 +41,23 @@ pub fn plugin() -> Result<PathBuf> {
         bail!("{} is not built: run `make plugin`, or set ESPALIER_PLUGIN", path.display());
     }
     Ok(path)
+}
+
+/// Checks that everything a tunnel between namespaces needs is there.
+///
+/// Errors: the first thing that is missing, and what to type.
+pub fn require_all() -> Result<()> {
+    for name in ["espalier", "ike-bridge", "espctl"] {
+        program(name)?;
+    }
+    plugin()?;
+    for tool in ["ip", "ethtool", "sysctl", "ping", "tcpdump", "iperf3", "swanctl", "charon-systemd"] {
+        let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+        if !folders.iter().any(|folder| Path::new(folder).join(tool).is_file()) {
+            bail!("{tool} is not installed: run `make setup`");
+        }
+    }
+    Ok(())
 }
 
 /// Returns the root of the repository.

@@ -28,6 +28,9 @@ static INSTALL: Once = Once::new();
 /// Prefix of every namespace the harness makes; what follows is the pid of the harness.
 pub const NETNS_PREFIX: &str = "e2e-";
 
+/// Prefix of the directories for segments and sockets; what follows is the pid of the harness.
+pub const RUN_DIR_PREFIX: &str = "espalier-e2e-";
+
 /// Enters one item of a world.
 pub fn enter(world: u64, item: Item) {
     lock().push((world, item));
@@ -85,14 +88,19 @@ pub fn install() {
     });
 }
 
-/// Removes namespaces (and the processes in them) whose harness no longer runs.
+/// Removes namespaces (with the processes in them) and keys whose harness no longer runs.
+///
+/// Log directories stay: somebody may want to read them.
 fn sweep_dead_owners() {
+    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.strip_prefix(RUN_DIR_PREFIX).is_some_and(owner_is_dead) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
     let Ok(names) = std::fs::read_dir("/run/netns") else { return };
     for name in names.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-        let Some(owner) = name.strip_prefix(NETNS_PREFIX).and_then(|rest| rest.split('-').next()) else {
-            continue;
-        };
-        if owner.parse::<u32>().is_err() || PathBuf::from("/proc").join(owner).exists() {
+        if !name.strip_prefix(NETNS_PREFIX).is_some_and(owner_is_dead) {
             continue;
         }
         if let Ok(output) = Command::new("ip").args(["netns", "pids", &name]).output() {
@@ -102,6 +110,12 @@ fn sweep_dead_owners() {
         }
         delete_netns(&name);
     }
+}
+
+/// Reads the pid that a name goes on with after its prefix.
+fn owner_is_dead(rest: &str) -> bool {
+    let owner = rest.split('-').next().unwrap_or_default();
+    owner.parse::<u32>().is_ok() && !PathBuf::from("/proc").join(owner).exists()
 }
 
 fn delete_netns(name: &str) {

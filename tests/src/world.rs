@@ -43,7 +43,7 @@ impl World {
         let tag = format!("{}-{id}", std::process::id());
         let logs = std::env::temp_dir().join(format!("espalier-e2e-{test}-{tag}"));
         // The segments need a tmpfs; /dev/shm is one on every Debian.
-        let run = PathBuf::from("/dev/shm").join(format!("espalier-e2e-{tag}"));
+        let run = PathBuf::from("/dev/shm").join(format!("{}{tag}", registry::RUN_DIR_PREFIX));
         for path in [&logs, &run] {
             make_private_dir(path)?;
         }

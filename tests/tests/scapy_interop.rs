@@ -83,3 +83,19 @@ fn scapy_and_the_gateway_open_what_the_other_sealed() {
     let ledger = keyed.check().unwrap();
     assert_eq!(ledger.dropped("replay") + ledger.dropped("integrity"), 0);
 }
+
+#[test]
+fn without_netdevs_the_engine_resolves_its_neighbours_itself() {
+    let mut toml = topology::espalier_toml(Side::A)
+        .interface("ipsec1", 1)
+        .route("10.2.0.0/24", "ipsec1")
+        .route("fd00:2::/64", "ipsec1");
+    toml.netdevs = false;
+    let mut keyed = Keyed::start("scapy-alone", toml).unwrap();
+    let _echo_v4 = Echo::start(&keyed.sites.host_a, &Side::A.host_v4()).unwrap();
+    let _echo_v6 = Echo::start(&keyed.sites.host_a, &Side::A.host_v6()).unwrap();
+    exchange(&keyed, Variant { key_octets: 32, ..Variant::default() });
+    exchange(&keyed, Variant { key_octets: 32, outer_v6: true, esn: true, ..Variant::default() });
+    assert!(keyed.sites.gw_a.ip("link show dev wan").is_err(), "no TAP was asked for");
+    keyed.check().unwrap();
+}

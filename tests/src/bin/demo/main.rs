@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use espalier_tests::charon::Charon;
 use espalier_tests::topology::Side;
 use espalier_tests::traffic::Flow;
-use espalier_tests::{Result, World};
+use espalier_tests::{Result, World, binaries};
 
 use stage::Stage;
 use verdict::Verdict;
@@ -62,6 +62,7 @@ impl Clock {
 }
 
 fn demo(clock: &Clock) -> Result<Verdict> {
+    binaries::require_all()?;
     let world = World::new("demo")?;
     let outcome = show(clock, &world);
     if outcome.is_err() {
