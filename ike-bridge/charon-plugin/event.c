@@ -3,8 +3,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "kernel_espalier.h"
 #include "link.h"
+
+#include <daemon.h>
 
 static host_t *host(const struct espalier_host *from)
 {
@@ -16,11 +17,10 @@ static host_t *host(const struct espalier_host *from)
 static traffic_selector_t *selector(const struct espalier_ts *from)
 {
 	ts_type_t type = from->family == 6 ? TS_IPV6_ADDR_RANGE : TS_IPV4_ADDR_RANGE;
-	size_t octets = from->family == 6 ? 16 : 4;
+	chunk_t low = chunk_create((uint8_t*)from->from, from->family == 6 ? 16 : 4);
+	chunk_t high = chunk_create((uint8_t*)from->to, low.len);
 
-	return traffic_selector_create_from_bytes(from->proto, type,
-				chunk_create((uint8_t*)from->from, octets), from->from_port,
-				chunk_create((uint8_t*)from->to, octets), from->to_port);
+	return traffic_selector_create_from_bytes(from->proto, type, low, from->from_port, high, from->to_port);
 }
 
 static void expire(const struct espalier_expire *event)

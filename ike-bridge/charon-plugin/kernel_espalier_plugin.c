@@ -6,28 +6,14 @@
  */
 #include "kernel_espalier.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 /** The library does not tell its version; the daemon's executable holds it as a string. */
 static bool daemon_is(const char *version)
 {
-	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	struct stat file = {};
-	void *text = MAP_FAILED;
-	bool found;
+	chunk_t *program = chunk_map("/proc/self/exe", FALSE);
+	bool found = program && memmem(program->ptr, program->len, version, strlen(version) + 1);
 
-	if (fd >= 0 && fstat(fd, &file) == 0) {
-		text = mmap(NULL, file.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	}
-	found = text != MAP_FAILED && memmem(text, file.st_size, version, strlen(version) + 1);
-	if (text != MAP_FAILED) {
-		munmap(text, file.st_size);
-	}
-	if (fd >= 0) {
-		close(fd);
+	if (program) {
+		chunk_unmap(program);
 	}
 	return found;
 }
@@ -42,7 +28,7 @@ static kernel_ipsec_t *create(void)
 	}
 	DBG1(DBG_KNL, "kernel-espalier " ESPALIER_PLUGIN_VERSION " was built for strongSwan " STRONGSWAN_VERSION
 		 " and this daemon is another one: every IPsec call is refused");
-	for (int i = 0; i < countof(refuse); i++) {
+	for (u_int i = 0; i < countof(refuse); i++) {
 		refuse[i] = return_failed;
 	}
 	return (kernel_ipsec_t*)refuse;
