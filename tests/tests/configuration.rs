@@ -136,3 +136,39 @@ fn wrong_words_are_named_by_espctl_with_exit_code_2_and_change_nothing() {
     let (code, _, err) = espctl.outcome("status").unwrap();
     assert!(code == 1 && !err.is_empty(), "without an engine: {code} {err}");
 }
+
+/// Writes another major version into a segment; the word stands behind the magic.
+fn set_major(segment: &Path, major: u32) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::options().write(true).open(segment).unwrap();
+    file.write_all_at(&major.to_le_bytes(), 8).unwrap();
+}
+
+#[test]
+fn a_segment_of_another_version_is_refused_in_one_line_and_left_as_it_is() {
+    let world = World::new("segment-version").unwrap();
+    let sites = Sites::new(&world, Stack::Espalier, Stack::Kernel).unwrap();
+    let mut gateway = Gateway::new(&world, &sites.gw_a, "gateway", topology::espalier_toml(Side::A)).unwrap();
+    gateway.start(&world).unwrap();
+    gateway.stop_engine().unwrap();
+    gateway.stop_bridge().unwrap();
+    let directory = gateway.runtime_dir().display().to_string();
+    let config = gateway.config().display().to_string();
+    for segment in ["sad", "live"] {
+        let path = gateway.runtime_dir().join(segment);
+        set_major(&path, 77);
+        let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let (program, arguments): (_, [&str; 2]) = match segment {
+            "sad" => ("ike-bridge", ["--runtime-dir", &directory]),
+            _ => ("espalier", ["--config", &config]),
+        };
+        let (code, said) = outcome(&sites.gw_a, program, &arguments);
+        assert_eq!(code, 1, "{segment}: {said}");
+        let complaint = said.lines().last().unwrap_or_default();
+        assert!(complaint.contains(segment) && complaint.contains("77"), "{segment}: {said}");
+        assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), before, "{segment} was touched");
+        set_major(&path, 1);
+    }
+    gateway.start(&world).unwrap();
+    gateway.must_run().unwrap();
+}

@@ -167,8 +167,10 @@ fn after_live_was_deleted_no_old_key_is_used_and_charon_negotiates_anew() {
 #[test]
 fn after_live_was_made_anew_no_old_key_is_used_and_charon_negotiates_anew() {
     live_is_lost("live-remade", |pair| {
-        // As an administrator would after a bad day: an empty file of the same name.
-        std::fs::write(pair.a.runtime_dir().join("live"), b"").unwrap();
+        // Another file of the same name, as a copy from elsewhere would be.
+        let path = pair.a.runtime_dir().join("live");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"").unwrap();
     });
 }
 
