@@ -121,6 +121,11 @@ impl Bridge {
         self.engine_connected = connected;
     }
 
+    /// Returns true while somebody waits for the engine's adoption.
+    pub fn is_waiting(&self) -> bool {
+        self.requests.is_waiting()
+    }
+
     pub(crate) fn emit(&mut self, output: Output) {
         self.outputs.push(output);
     }

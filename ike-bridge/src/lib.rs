@@ -20,6 +20,8 @@ pub mod bridge;
 pub mod daemon;
 pub mod operator;
 pub mod upkeep;
+pub mod server;
+pub mod cli;
 
 #[cfg(test)]
 mod testing;
