@@ -1,0 +1,446 @@
+//! Adoption: from changes in the segment `sad` to new tables for the workers.
+//!
+//! A change of one SA costs work for one SA: the change ring names its slot, the record is copied and validated,
+//! the key expanded, and a snapshot published that shares everything else. A slot whose SA went away is not set
+//! up again in `live` before every worker has let go of the old SA.
+
+mod book;
+mod convert;
+mod events;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use esp::ReplayWindow;
+use esp::aead::KeySchedule;
+use shm_protocol::ids::{Generation, SaUid, Slot};
+use shm_protocol::live::{Live, NewRecord};
+use shm_protocol::place::RuntimeDir;
+use shm_protocol::policy::Policy;
+use shm_protocol::sa::{Direction, Occupant, Sa};
+use shm_protocol::sad::{Change, ChangeCursor, Changes, SadReader};
+
+use crate::path::shared::Notice;
+use crate::ports::PortId;
+use crate::publish::Publisher;
+use crate::tables::hop::{Hop, HopCell};
+use crate::tables::topology::{Device, Mac, Topology};
+use crate::tables::{Derived, Tables};
+use book::Book;
+
+/// Changes worked on at a call, so that the control thread is never away for long.
+const CHANGES_PER_STEP: usize = 256;
+/// How often the files behind the maps are looked at.
+const LOOK_INTERVAL_NS: u64 = 50_000_000;
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Records read.
+    pub records: usize,
+    /// Whether new tables were published.
+    pub published: bool,
+    /// Whether there is more to do at once.
+    pub more: bool,
+}
+
+/// A neighbour to ask the kernel for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Port it is on.
+    pub port: PortId,
+    /// Its address.
+    pub ip: IpAddr,
+}
+
+/// See the module's text.
+pub struct Adopter<S: KeySchedule> {
+    dir: RuntimeDir,
+    sad: Option<SadReader>,
+    cursor: ChangeCursor,
+    /// Generation up to which `todo` and the tables together are complete.
+    generation: Generation,
+    live: Arc<Live>,
+    schedule: Arc<S>,
+    publisher: Publisher<Tables<S::Key>>,
+    /// The next snapshot, as far as it is made.
+    tables: Tables<S::Key>,
+    dirty: bool,
+    book: Book<S::Key>,
+    todo: VecDeque<Change>,
+    found: Vec<Change>,
+    /// SAs taken out of the tables that a worker may still use.
+    leaving: Vec<Leaving>,
+    cells: HashMap<IpAddr, Arc<HopCell>>,
+    next_look_ns: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Leaving {
+    slot: Slot,
+    uid: SaUid,
+}
+
+impl<S: KeySchedule> Adopter<S> {
+    /// Makes an adopter whose workers read what `publisher` publishes; `sad` is attached when it appears.
+    #[must_use]
+    pub fn new(
+        dir: RuntimeDir,
+        live: Arc<Live>,
+        schedule: Arc<S>,
+        topology: Topology,
+        publisher: Publisher<Tables<S::Key>>,
+    ) -> Self {
+        Self {
+            dir,
+            sad: None,
+            cursor: ChangeCursor::default(),
+            generation: Generation::default(),
+            live,
+            schedule,
+            publisher,
+            tables: Tables::new(topology),
+            dirty: false,
+            book: Book::default(),
+            todo: VecDeque::new(),
+            found: Vec::new(),
+            leaving: Vec::new(),
+            cells: HashMap::new(),
+            next_look_ns: 0,
+        }
+    }
+
+    /// Returns what the workers read now, for lists and counters.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Tables<S::Key>> {
+        self.publisher.newest()
+    }
+
+    /// Takes up what changed; cheap when nothing did.
+    pub fn step(&mut self, now_ns: u64) -> Adopted {
+        if now_ns >= self.next_look_ns {
+            self.next_look_ns = now_ns.saturating_add(LOOK_INTERVAL_NS);
+            self.look();
+        }
+        self.retire();
+        self.gather();
+        let records = self.work();
+        let published = self.publish();
+        self.acknowledge();
+        Adopted { records, published, more: !self.todo.is_empty() }
+    }
+
+    /// Looks whether both files are still the ones that are mapped; attaches `sad` when it appears.
+    fn look(&mut self) {
+        if !self.live.is_current() {
+            self.replace_live();
+        }
+        if self.sad.as_ref().is_some_and(SadReader::is_current) {
+            return;
+        }
+        self.forget_all();
+        self.sad = match SadReader::attach(&self.dir) {
+            Ok(sad) => {
+                self.scan(&sad);
+                Some(sad)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no segment of SAs to read yet");
+                None
+            }
+        };
+    }
+
+    /// The segment with the counters is gone: no SA is used again until the bridge has retired every one.
+    fn replace_live(&mut self) {
+        tracing::error!("the segment `live` was removed or replaced: every SA is given up");
+        self.forget_all();
+        self.leaving.clear();
+        match Live::attach_or_create(&self.dir) {
+            Ok(live) => self.live = Arc::new(live),
+            Err(error) => tracing::error!(%error, "no segment for counters: no SA is used"),
+        }
+        self.sad = None;
+    }
+
+    /// Empties the tables of SAs and policies.
+    fn forget_all(&mut self) {
+        for sa in self.book.take_sas() {
+            self.leaving.push(Leaving { slot: sa.slot, uid: sa.uid });
+        }
+        let fresh = Tables::new(Topology::clone(&self.tables.topology));
+        self.tables = Tables { neighbours: Arc::clone(&self.tables.neighbours), ..fresh };
+        self.book = Book::default();
+        self.todo.clear();
+        self.dirty = true;
+    }
+
+    /// Names every slot that may hold something.
+    fn scan(&mut self, sad: &SadReader) {
+        let guard = sad.try_scan_guard();
+        self.cursor = sad.cursor();
+        self.generation = sad.generation();
+        self.todo.clear();
+        self.todo.extend((0..sad.sa_slots_used()).filter_map(Slot::new).map(Change::Sa));
+        let policies = 0..sad.policy_slots_used();
+        self.todo.extend(policies.filter_map(shm_protocol::ids::PolicySlot::new).map(Change::Policy));
+        drop(guard);
+    }
+
+    /// Gives the records of SAs back that no worker uses any more.
+    fn retire(&mut self) {
+        if self.leaving.is_empty() || self.dirty || !self.publisher.settled() {
+            return;
+        }
+        self.publisher.collect();
+        for gone in self.leaving.drain(..) {
+            if let Err(error) = self.live.retire(gone.slot, gone.uid) {
+                tracing::warn!(%error, slot = gone.slot.index(), "the counters of a deleted SA were not kept");
+            }
+        }
+    }
+
+    /// Reads the change ring.
+    fn gather(&mut self) {
+        let Some(sad) = self.sad.take() else { return };
+        if sad.generation() != self.generation {
+            self.found.clear();
+            match sad.changes(&mut self.cursor, &mut self.found) {
+                Changes::List { generation } => {
+                    self.todo.extend(self.found.drain(..));
+                    self.generation = generation;
+                }
+                Changes::Lapped => self.scan(&sad),
+            }
+        }
+        self.sad = Some(sad);
+    }
+
+    /// Visits the records named, at most [`CHANGES_PER_STEP`] of them; returns how many.
+    fn work(&mut self) -> usize {
+        let Some(sad) = self.sad.take() else { return 0 };
+        let mut visited = 0;
+        if sad.instance() == self.live.instance() {
+            let count = self.todo.len().min(CHANGES_PER_STEP);
+            for _ in 0..count {
+                let Some(change) = self.todo.pop_front() else { break };
+                visited += 1;
+                if !self.visit(&sad, change) {
+                    self.todo.push_back(change);
+                }
+            }
+        } else if !self.book.is_empty() {
+            // The SAs of `sad` run on another segment of counters.
+            self.forget_all();
+            self.scan(&sad);
+        }
+        self.sad = Some(sad);
+        visited
+    }
+
+    /// Takes up one record; false if it has to be visited again.
+    fn visit(&mut self, sad: &SadReader, change: Change) -> bool {
+        match change {
+            Change::Sa(slot) => match sad.sa(slot) {
+                Ok(contents) => match contents.occupant {
+                    Occupant::Sa(sa) => self.put_sa(&sa),
+                    Occupant::Empty | Occupant::Larval(_) => {
+                        self.remove_sa(slot);
+                        true
+                    }
+                },
+                Err(shm_protocol::Error::Torn { .. }) => false,
+                Err(error) => {
+                    tracing::error!(%error, "an SA is not used");
+                    self.remove_sa(slot);
+                    true
+                }
+            },
+            Change::Policy(slot) => match sad.policy(slot) {
+                Ok(policy) => {
+                    self.put_policy(slot.index(), policy);
+                    true
+                }
+                Err(shm_protocol::Error::Torn { .. }) => false,
+                Err(error) => {
+                    tracing::error!(%error, "a policy is not used");
+                    self.put_policy(slot.index(), None);
+                    true
+                }
+            },
+            Change::Instance => true,
+        }
+    }
+
+    /// Puts an SA into the tables; false while its slot is still in use by the SA before it.
+    fn put_sa(&mut self, sa: &Sa) -> bool {
+        if self.book.adoptee(sa.slot).is_some_and(|old| old.uid != sa.uid) {
+            self.remove_sa(sa.slot);
+        }
+        if self.leaving.iter().any(|gone| gone.slot == sa.slot) {
+            return false;
+        }
+        if let Err(error) = self.build(sa) {
+            tracing::error!(%error, spi = %sa.spi, "an SA is not used");
+            self.remove_sa(sa.slot);
+        }
+        true
+    }
+
+    fn build(&mut self, sa: &Sa) -> Result<(), BuildError> {
+        // A worker may be using the window of an SA that is only updated: its size stays.
+        let window_pkts = match (self.book.adoptee(sa.slot), sa.direction) {
+            (Some(same), _) => same.window_pkts,
+            (None, Direction::In) => convert::window_pkts(sa, self.tables.topology.min_replay_window),
+            (None, Direction::Out) => 0,
+        };
+        let (slot, uid, if_id, initial) = (sa.slot, sa.uid, sa.if_id, sa.initial);
+        let record = NewRecord { slot, uid, if_id, initial, window_pkts };
+        // An SA that is only updated keeps its numbers and its window.
+        let (_, ring) = self.live.init(&record, &mut |window, top| {
+            ReplayWindow::new(window.top, window.ring, window.size_pkts, sa.esn).preset(top);
+        })?;
+        self.dirty = true;
+        self.book.put_sa(sa, window_pkts);
+        match sa.direction {
+            Direction::In => {
+                let built = convert::inbound(sa, &self.live, ring, &*self.schedule, window_pkts)?;
+                Book::put_inbound(&mut self.tables, Arc::new(built), sa.foreign);
+            }
+            Direction::Out => {
+                let hop = self.cell(sa.dst);
+                let built = convert::outbound(sa, &self.live, &*self.schedule, hop)?;
+                Book::put_outbound(&mut self.tables, Arc::new(built));
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_sa(&mut self, slot: Slot) {
+        if let Some(sa) = self.book.remove_sa(&mut self.tables, slot) {
+            self.leaving.push(Leaving { slot: sa.slot, uid: sa.uid });
+            self.dirty = true;
+        }
+    }
+
+    fn put_policy(&mut self, slot: u32, policy: Option<Policy>) {
+        self.dirty |= self.book.put_policy(slot, policy);
+    }
+
+    fn publish(&mut self) -> bool {
+        self.publisher.collect();
+        if !self.dirty {
+            return false;
+        }
+        self.book.rebuild_policies(&mut self.tables);
+        self.publisher.publish(Arc::new(self.tables.clone()));
+        self.dirty = false;
+        true
+    }
+
+    /// Tells the bridge how far every worker is.
+    fn acknowledge(&mut self) {
+        if self.todo.is_empty() && self.sad.is_some() && self.publisher.settled() {
+            self.live.set_adopted_generation(self.generation);
+        }
+    }
+
+    /// Takes a new configuration: routes, interfaces and static neighbours; ports stay as they are.
+    pub fn set_topology(&mut self, topology: Topology) {
+        let mut neighbours = (*self.tables.neighbours).clone();
+        neighbours.extend(topology.neighbours.iter().map(|n| ((n.port, n.ip), n.mac)));
+        self.tables.neighbours = Arc::new(neighbours);
+        self.tables.derived = Arc::new(Derived::of(&topology));
+        self.tables.topology = Arc::new(topology);
+        self.resolve_all();
+        self.dirty = true;
+    }
+
+    /// Takes up a neighbour's Ethernet address.
+    pub fn learn(&mut self, port: PortId, ip: IpAddr, mac: Mac) {
+        if self.tables.neighbours.get(&(port, ip)) == Some(&mac) {
+            return;
+        }
+        Arc::make_mut(&mut self.tables.neighbours).insert((port, ip), mac);
+        self.resolve_all();
+        self.dirty = true;
+    }
+
+    /// Gives a neighbour up, unless the configuration names it.
+    pub fn forget(&mut self, port: PortId, ip: IpAddr) {
+        let fixed = self.tables.topology.neighbours.iter().any(|n| n.port == port && n.ip == ip);
+        if !fixed && self.tables.neighbours.contains_key(&(port, ip)) {
+            Arc::make_mut(&mut self.tables.neighbours).remove(&(port, ip));
+            self.resolve_all();
+            self.dirty = true;
+        }
+    }
+
+    /// Takes a worker's hint; returns a neighbour to ask the kernel for.
+    pub fn notice(&mut self, notice: Notice, now_ns: u64) -> Option<Ask> {
+        match notice {
+            Notice::Missing { destination, port } => {
+                let target = self.tables.derived.fib.lookup(destination);
+                let ip = target.and_then(|target| target.via).unwrap_or(destination);
+                return Some(Ask { port, ip });
+            }
+            Notice::Learnt { port, ip, mac } => self.learn(port, ip, mac),
+            Notice::Acquire { .. } | Notice::Limit { .. } | Notice::Mapping { .. } => {
+                if let Some(event) = events::of(&notice, &self.book, now_ns) {
+                    self.live.raise(&event);
+                }
+            }
+        }
+        None
+    }
+
+    /// Says that the control thread lives.
+    pub fn heartbeat(&self, now_ns: u64) {
+        self.live.set_heartbeat_ns(now_ns);
+    }
+
+    fn cell(&mut self, destination: IpAddr) -> Arc<HopCell> {
+        if let Some(cell) = self.cells.get(&destination) {
+            return Arc::clone(cell);
+        }
+        // Ways that no SA uses any more are given up when a new one is needed.
+        self.cells.retain(|_, cell| Arc::strong_count(cell) > 1);
+        let cell = Arc::new(HopCell::new(destination));
+        cell.store(self.resolve(destination));
+        self.cells.insert(destination, Arc::clone(&cell));
+        cell
+    }
+
+    fn resolve(&self, destination: IpAddr) -> Hop {
+        match self.tables.derived.fib.lookup(destination) {
+            Some(target) => match target.device {
+                Device::Port(port) => {
+                    let ip = target.via.unwrap_or(destination);
+                    let mac = self.tables.neighbours.get(&(port, ip));
+                    mac.map_or(Hop::Unresolved(port), |mac| Hop::Resolved(port, *mac))
+                }
+                // A tunnel inside a tunnel would need an outer packet of its own.
+                Device::Interface(_) => Hop::NoRoute,
+            },
+            None => Hop::NoRoute,
+        }
+    }
+
+    fn resolve_all(&self) {
+        for cell in self.cells.values() {
+            cell.store(self.resolve(cell.destination));
+        }
+    }
+}
+
+/// Why an SA of the segment cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum BuildError {
+    #[error("{0}")]
+    Live(#[from] shm_protocol::Error),
+    #[error("{0}")]
+    Key(#[from] esp::aead::KeyError),
+    #[error("source and destination are of different families")]
+    Families,
+}

@@ -1,0 +1,161 @@
+//! Stage classify: what a frame from a port is.
+//!
+//! ESP and ESP in UDP for the gateway goes to the SAs; IKE, ARP and neighbor discovery go to the host without policy
+//! (RFC 4301 section 5.1 asks for exactly this bypass); everything else meets the inbound policies as clear text.
+
+use std::net::IpAddr;
+
+use esp::DropReason;
+use esp::decap::{self, Arrival, Arrived};
+use esp::wire::eth::{self, EtherType, Frame};
+use esp::wire::flow::FlowKey;
+use esp::wire::icmp::Icmp;
+use esp::wire::ip::{Ip, Proto};
+use esp::wire::udp;
+
+use super::context::{Context, From, List, Packet, Transit};
+use super::counters::Stage;
+use super::host::{HostDevice, PuntClass};
+use super::neighbor;
+use crate::ports::{Buffer, PortId, Ports};
+
+/// An ESP packet for the gateway; `buf` starts at the outer IP header.
+#[derive(Debug)]
+pub(super) struct EspPacket<B> {
+    pub(super) packet: Packet<B>,
+    /// What its octets alone tell.
+    pub(super) arrived: Arrived,
+}
+
+/// What a burst was divided into.
+pub(super) struct Classified<'t, B, K> {
+    pub(super) esp: List<EspPacket<B>>,
+    pub(super) clear: List<Transit<'t, B, K>>,
+}
+
+/// What one frame is; the lengths are those of the IP packet, without Ethernet padding.
+enum Kind {
+    Esp(Arrived, usize),
+    Clear(FlowKey, usize),
+    Arp,
+    Nd,
+    Punt(PuntClass),
+}
+
+/// Divides the frames a port received.
+pub(super) fn classify<'t, P: Ports, K>(
+    ctx: &mut Context<'t, P, K>,
+    port: PortId,
+    packets: List<Packet<P::Buf>>,
+) -> Classified<'t, P::Buf, K> {
+    let start = (ctx.cycles)();
+    let count = packets.len();
+    let mut out = Classified { esp: List::new(), clear: List::new() };
+    for packet in packets {
+        match examine(ctx, port, packet.buf.data()) {
+            Ok(Kind::Esp(arrived, octets)) => {
+                out.esp.push(EspPacket { packet: bare(packet, octets), arrived });
+            }
+            Ok(Kind::Clear(flow, octets)) => {
+                out.clear.push(Transit { packet: bare(packet, octets), flow, from: From::Port(port) });
+            }
+            Ok(Kind::Arp) => neighbor::arp(ctx, port, packet),
+            Ok(Kind::Nd) => neighbor::nd(ctx, port, packet),
+            Ok(Kind::Punt(class)) => ctx.punt(packet, HostDevice::Port(port), class),
+            Err(reason) => ctx.drop(packet, reason),
+        }
+    }
+    ctx.spent(Stage::Classify, count, start);
+    out
+}
+
+/// Takes the Ethernet header and padding off.
+pub(super) fn bare<B: Buffer>(mut packet: Packet<B>, ip_octets: usize) -> Packet<B> {
+    packet.buf.adj(eth::HEADER_OCTETS);
+    let padding = packet.buf.data().len().saturating_sub(ip_octets);
+    packet.buf.trim(padding);
+    packet
+}
+
+fn examine<P: Ports, K>(ctx: &Context<'_, P, K>, port: PortId, octets: &[u8]) -> Result<Kind, DropReason> {
+    let frame = Frame::parse(octets)?;
+    let own = ctx.tables.port(port).ok_or(DropReason::PortUnknown)?;
+    let group = frame.dst().is_group();
+    if !group && frame.dst().0 != own.mac {
+        return Err(DropReason::ForeignMac);
+    }
+    match frame.ethertype() {
+        EtherType::ARP => return Ok(Kind::Arp),
+        EtherType::IPV4 | EtherType::IPV6 => {}
+        _ => return Err(DropReason::UnknownEthertype),
+    }
+    let ip = Ip::parse(frame.payload())?;
+    if !ip.checksum_ok() {
+        return Err(DropReason::IpChecksum);
+    }
+    let (src, dst) = (ip.src(), ip.dst());
+    if src.is_multicast() || src.is_loopback() || dst.is_loopback() || ctx.tables.local(src).is_some() {
+        return Err(DropReason::Martian);
+    }
+    if Icmp::of(&ip).is_some_and(|icmp| icmp.is_neighbor_discovery()) {
+        return Ok(Kind::Nd);
+    }
+    if stays_on_link(dst) {
+        return Ok(Kind::Punt(PuntClass::Control));
+    }
+    if ctx.tables.local(dst).is_some() {
+        return local(&ip);
+    }
+    if group {
+        return Err(DropReason::Multicast);
+    }
+    clear(&ip)
+}
+
+/// Whether an address is a group's or only means something on its link: the host's business.
+const fn stays_on_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_multicast() || address.is_unicast_link_local(),
+    }
+}
+
+fn clear(ip: &Ip<'_>) -> Result<Kind, DropReason> {
+    Ok(Kind::Clear(FlowKey::of(ip)?, ip.total_octets()))
+}
+
+/// A packet to an address of the gateway.
+fn local(ip: &Ip<'_>) -> Result<Kind, DropReason> {
+    match decap::classify(ip, udp::NAT_T_PORT)? {
+        Arrival::Esp(arrived) => Ok(Kind::Esp(arrived, ip.total_octets())),
+        Arrival::Ike => Ok(Kind::Punt(PuntClass::Ike)),
+        Arrival::Other => other(ip),
+    }
+}
+
+/// Neither ESP nor behind a non-ESP marker: IKE on its first port, pieces of IKE messages, or ordinary traffic.
+fn other(ip: &Ip<'_>) -> Result<Kind, DropReason> {
+    let flow = FlowKey::of(ip)?;
+    if flow.proto != Proto::UDP {
+        return clear(ip);
+    }
+    if flow.fragment || flow.dport == udp::IKE_PORT {
+        // A later piece reaches nobody unless its first piece did, which is examined here.
+        return Ok(Kind::Punt(PuntClass::Ike));
+    }
+    if flow.dport != udp::NAT_T_PORT {
+        return clear(ip);
+    }
+    // The first piece of a longer datagram; whole ones were told apart before.
+    match udp::NatT::of(payload(ip)?.get(udp::HEADER_OCTETS..).unwrap_or_default()) {
+        udp::NatT::Ike => Ok(Kind::Punt(PuntClass::Ike)),
+        udp::NatT::Keepalive | udp::NatT::Esp | udp::NatT::Malformed => Err(DropReason::EspFragment),
+    }
+}
+
+fn payload<'a>(ip: &Ip<'a>) -> Result<&'a [u8], DropReason> {
+    match ip {
+        Ip::V4(ip) => Ok(ip.payload()),
+        Ip::V6(ip) => ip.upper().map(|upper| upper.payload),
+    }
+}

@@ -1,0 +1,127 @@
+//! What every stage gets: one snapshot of the tables, the worker's own queues and its counters.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use esp::DropReason;
+use esp::aead::{Aead, MAX_BURST};
+use esp::wire::FlowKey;
+
+use super::counters::{Account, Counters, Origin, Stage};
+use super::held::Held;
+use super::icmp::Complaints;
+use super::limiter::Limiter;
+use super::shared::{Notice, WorkerShared};
+use super::tx::Outputs;
+use crate::ports::{InterfaceId, PortId, Ports};
+use crate::tables::Tables;
+use crate::tables::sa::InboundSa;
+
+/// A list of what a stage hands on; never longer than a burst.
+pub(super) type List<T> = ArrayVec<T, MAX_BURST>;
+
+/// A packet and the account it belongs to.
+#[derive(Debug)]
+pub(super) struct Packet<B> {
+    pub(super) buf: B,
+    pub(super) origin: Origin,
+}
+
+/// Where an IP packet that is to be forwarded comes from.
+#[derive(Debug)]
+pub(super) enum From<'t, K> {
+    /// In clear from a port.
+    Port(PortId),
+    /// Out of a tunnel.
+    Tunnel(&'t InboundSa<K>),
+    /// From the host, by the TAP of a port, as a whole frame whose Ethernet header was taken off.
+    Tap(PortId),
+    /// From the host, by the TUN of an interface.
+    Tun(InterfaceId),
+    /// Made by the engine itself: ICMP errors.
+    Engine,
+}
+
+impl<K> Clone for From<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for From<'_, K> {}
+
+/// An IP packet on its way through; `buf` starts at its IP header and ends with it.
+#[derive(Debug)]
+pub(super) struct Transit<'t, B, K> {
+    pub(super) packet: Packet<B>,
+    pub(super) flow: FlowKey,
+    pub(super) from: From<'t, K>,
+}
+
+/// See the module's text.
+pub(super) struct Context<'a, P: Ports, K> {
+    pub(super) tables: &'a Tables<K>,
+    pub(super) ports: &'a mut P,
+    pub(super) aead: &'a mut dyn Aead<Key = K>,
+    /// All workers; `me` is this one.
+    pub(super) workers: &'a [Arc<WorkerShared<P::Buf>>],
+    pub(super) me: usize,
+    pub(super) outputs: &'a mut Outputs<P::Buf>,
+    pub(super) held: &'a mut Held<P::Buf>,
+    pub(super) complaints: &'a mut Complaints<P::Buf>,
+    pub(super) limiter: &'a mut Limiter,
+    /// CLOCK_BOOTTIME, read once for the whole pass.
+    pub(super) now_ns: u64,
+    pub(super) cycles: fn() -> u64,
+}
+
+impl<P: Ports, K> Context<'_, P, K> {
+    /// What this worker shares with the other threads.
+    #[inline]
+    pub(super) fn shared(&self) -> &WorkerShared<P::Buf> {
+        // A worker is made with an index into this list.
+        &self.workers[self.me]
+    }
+
+    #[inline]
+    pub(super) fn counters(&self) -> &Counters {
+        &self.shared().counters
+    }
+
+    #[inline]
+    pub(super) fn account(&self, origin: Origin) -> &Account {
+        self.counters().account(origin)
+    }
+
+    /// Ends a packet: counted once, then freed.
+    #[inline]
+    pub(super) fn drop(&self, packet: Packet<P::Buf>, reason: DropReason) {
+        self.counters().dropped(packet.origin, reason);
+    }
+
+    /// Tells the control thread; a full ring loses a hint and no truth.
+    #[inline]
+    pub(super) fn notice(&self, notice: Notice) {
+        let _ = self.shared().notices.push(notice);
+    }
+
+    /// Takes a fresh buffer for a packet the engine makes on behalf of `origin`.
+    pub(super) fn make(&mut self, origin: Origin) -> Option<Packet<P::Buf>> {
+        let buf = self.ports.alloc()?;
+        self.account(origin).made.add(1);
+        Some(Packet { buf, origin })
+    }
+
+    /// Accounts the cost of a stage that worked on `packets` since `start`; returns the next stage's start.
+    #[inline]
+    pub(super) fn spent(&self, stage: Stage, packets: usize, start: u64) -> u64 {
+        let end = (self.cycles)();
+        if packets > 0 {
+            let count = self.counters().stage(stage);
+            count.calls.add(1);
+            count.packets.add(packets as u64);
+            count.cycles.add(end.wrapping_sub(start));
+        }
+        end
+    }
+}

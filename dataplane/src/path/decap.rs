@@ -1,0 +1,98 @@
+//! Stage decap: the window decides once more, now that the ICV has matched; then lifetimes, then the tunnel is
+//! taken off. Nothing is delivered before all three. RFC: 4303 sections 3.4.3 and 3.4.4, 6040 section 4.2.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use esp::decap::{Modes, finish};
+use esp::wire::FlowKey;
+use esp::{DropReason, Fresh};
+
+use super::context::{Context, From, List, Transit};
+use super::counters::Stage;
+use super::lookup::{Opening, count_refused, window};
+use super::shared::Notice;
+use super::usage::{self, Usage};
+use crate::ports::{Buffer, Ports};
+use crate::tables::sa::InboundSa;
+
+/// Turns genuine packets into inner ones.
+pub(super) fn decap<'t, P: Ports, K>(
+    ctx: &mut Context<'t, P, K>,
+    packets: List<Opening<'t, P::Buf, K>>,
+) -> List<Transit<'t, P::Buf, K>> {
+    let start = (ctx.cycles)();
+    let count = packets.len();
+    let verdicts = advance(&packets);
+    let mut out = List::new();
+    let mut usage = Usage::default();
+    for (opening, verdict) in packets.into_iter().zip(verdicts) {
+        let sa = opening.sa;
+        if let Err(reason) = verdict {
+            count_refused(sa, reason);
+            ctx.drop(opening.esp.packet, reason);
+            continue;
+        }
+        let octets = opening.esp.arrived.text_octets() as u64;
+        if let Err(limit) = usage.take(usage::Side::In, &sa.common, octets, ctx.now_ns) {
+            ctx.notice(Notice::Limit { slot: sa.common.slot, uid: sa.common.uid, limit });
+            ctx.drop(opening.esp.packet, DropReason::InboundExpired);
+            continue;
+        }
+        notice_mapping(ctx, &opening);
+        match strip(opening) {
+            Ok(transit) => out.push(transit),
+            Err((opening, reason)) => {
+                sa.common.live.record().err_inner.fetch_add(1, Relaxed);
+                ctx.drop(opening.esp.packet, reason);
+            }
+        }
+    }
+    for (slot, uid, limit) in usage.finish() {
+        ctx.notice(Notice::Limit { slot, uid, limit });
+    }
+    ctx.spent(Stage::Decap, count, start);
+    out
+}
+
+/// Advances the windows: packets in a row that share an SA share its words' updates.
+fn advance<B, K>(packets: &List<Opening<'_, B, K>>) -> List<Result<(), DropReason>> {
+    let mut verdicts: List<Result<(), DropReason>> = List::new();
+    for run in packets.chunk_by(|a, b| std::ptr::eq(a.sa, b.sa)) {
+        let Some(first) = run.first() else { continue };
+        let fresh: List<Fresh> = run.iter().map(|opening| opening.fresh).collect();
+        let mut run_verdicts: List<Result<(), DropReason>> = run.iter().map(|_| Ok(())).collect();
+        window(first.sa).advance_burst(&fresh, &mut run_verdicts);
+        verdicts.extend(run_verdicts);
+    }
+    verdicts
+}
+
+type Refused<'t, B, K> = (Opening<'t, B, K>, DropReason);
+
+fn strip<'t, B: Buffer, K>(mut opening: Opening<'t, B, K>) -> Result<Transit<'t, B, K>, Refused<'t, B, K>> {
+    let sa: &'t InboundSa<K> = opening.sa;
+    let modes = Modes { ecn: sa.ecn, dscp: sa.copy_dscp };
+    let buf = &mut opening.esp.packet.buf;
+    let inner = match finish(buf.data_mut(), &opening.esp.arrived, modes) {
+        Ok(inner) => inner,
+        Err(reason) => return Err((opening, reason)),
+    };
+    buf.adj(inner.at);
+    let behind = buf.data().len().saturating_sub(inner.octets);
+    buf.trim(behind);
+    match FlowKey::parse(buf.data()) {
+        Ok(flow) => Ok(Transit { packet: opening.esp.packet, flow, from: From::Tunnel(sa) }),
+        Err(_) => Err((opening, DropReason::BadInner)),
+    }
+}
+
+/// An authentic packet from elsewhere: the peer's NAT has moved it. RFC: 7296 section 2.23.
+fn notice_mapping<P: Ports, K>(ctx: &Context<'_, P, K>, opening: &Opening<'_, P::Buf, K>) {
+    let (common, arrived) = (&opening.sa.common, &opening.esp.arrived);
+    if let (Some(known), Some(seen)) = (common.encap, arrived.udp)
+        && (known.src != seen.src || common.src != arrived.src)
+    {
+        let (slot, uid) = (common.slot, common.uid);
+        ctx.notice(Notice::Mapping { slot, uid, address: arrived.src, port: seen.src });
+    }
+}

@@ -1,0 +1,185 @@
+//! The packet path: one file a stage, in the order a packet meets them; each takes a burst and hands on bursts.
+//!
+//! Nothing here blocks, allocates, logs, reads a clock or panics. A packet ends exactly once: sent, punted to the
+//! host, or dropped for a named reason.
+
+pub mod counters;
+pub mod host;
+pub mod shared;
+
+mod context;
+mod limiter;
+
+mod rx;
+
+mod classify;
+
+mod neighbor;
+mod punt;
+
+mod lookup;
+
+mod open;
+
+mod decap;
+mod usage;
+
+mod admit;
+
+mod forward;
+mod host_in;
+
+mod protect;
+
+mod size;
+
+mod fragment;
+mod icmp;
+
+mod held;
+
+mod encap;
+
+mod seal;
+
+mod tx;
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use esp::aead::Aead;
+
+use crate::ports::{PortId, Ports};
+use crate::publish::Subscriber;
+use crate::tables::Tables;
+use context::{Context, Packet};
+use held::Held;
+use icmp::Complaints;
+use limiter::Limiter;
+use protect::SealList;
+use shared::{Handoff, Work, WorkerShared};
+use tx::Outputs;
+
+/// One worker's packet path: every queue it owns, polled to completion.
+pub struct Path<P: Ports, A: Aead> {
+    worker: usize,
+    ports: P,
+    aead: A,
+    tables: Subscriber<Tables<A::Key>>,
+    workers: Vec<Arc<WorkerShared<P::Buf>>>,
+    outputs: Outputs<P::Buf>,
+    held: Held<P::Buf>,
+    complaints: Complaints<P::Buf>,
+    limiter: Limiter,
+    cycles: fn() -> u64,
+}
+
+impl<P: Ports, A: Aead> Path<P, A> {
+    /// Makes the path of worker `worker`, whose share stands at that position of `workers`.
+    ///
+    /// `cycles` reads the time stamp counter. Panics: when `workers` has no such position.
+    pub fn new(
+        worker: usize,
+        ports: P,
+        aead: A,
+        tables: Subscriber<Tables<A::Key>>,
+        workers: Vec<Arc<WorkerShared<P::Buf>>>,
+        cycles: fn() -> u64,
+    ) -> Self {
+        assert!(worker < workers.len(), "worker {worker} of {}", workers.len());
+        let outputs = Outputs::new(workers.get(worker).map_or(0, |own| own.counters.ports()));
+        Self {
+            worker,
+            ports,
+            aead,
+            tables,
+            workers,
+            outputs,
+            held: Held::new(),
+            complaints: ArrayVec::new(),
+            limiter: Limiter::new(),
+            cycles,
+        }
+    }
+
+    /// Does one pass over every queue and ring; returns how many packets were taken up.
+    /// Units of `now_ns`: nanoseconds of CLOCK_BOOTTIME.
+    pub fn poll(&mut self, now_ns: u64) -> usize {
+        let tables = &**self.tables.current();
+        let mut ctx = Context {
+            tables,
+            ports: &mut self.ports,
+            aead: &mut self.aead,
+            workers: &self.workers,
+            me: self.worker,
+            outputs: &mut self.outputs,
+            held: &mut self.held,
+            complaints: &mut self.complaints,
+            limiter: &mut self.limiter,
+            now_ns,
+            cycles: self.cycles,
+        };
+        let mut sealing = SealList::new();
+        held::retry(&mut ctx, &mut sealing);
+        let mut taken = 0;
+        for index in 0..tables.topology.ports.len() {
+            if let Ok(index) = u16::try_from(index) {
+                taken += port_in(&mut ctx, PortId(index), &mut sealing);
+            }
+        }
+        taken += host_in::host_in(&mut ctx, &mut sealing);
+        taken += handoffs_in(&mut ctx, &mut sealing);
+        icmp::flush(&mut ctx, &mut sealing);
+        seal::seal_and_send(&mut ctx, &mut sealing);
+        ctx.flush();
+        ctx.counters().polls.add(1);
+        ctx.counters().idle_polls.add(u64::from(taken == 0));
+        taken
+    }
+
+    /// The queues of this worker, for tests that look at them.
+    pub fn ports_mut(&mut self) -> &mut P {
+        &mut self.ports
+    }
+}
+
+/// The way of a burst from one port; returns how many packets it had.
+fn port_in<'t, P: Ports, K: Send + Sync>(
+    ctx: &mut Context<'t, P, K>,
+    port: PortId,
+    sealing: &mut SealList<'t, P::Buf, K>,
+) -> usize {
+    let packets = rx::rx(ctx, port);
+    let taken = packets.len();
+    if taken == 0 {
+        return 0;
+    }
+    let classified = classify::classify(ctx, port, packets);
+    if !classified.esp.is_empty() {
+        let opening = lookup::lookup(ctx, classified.esp);
+        let genuine = open::open(ctx, opening);
+        let inner = decap::decap(ctx, genuine);
+        forward::forward_all(ctx, inner, sealing);
+    }
+    forward::forward_all(ctx, classified.clear, sealing);
+    taken
+}
+
+/// What other workers handed over; returns how many packets.
+fn handoffs_in<'t, P: Ports, K: Send + Sync>(
+    ctx: &mut Context<'t, P, K>,
+    sealing: &mut SealList<'t, P::Buf, K>,
+) -> usize {
+    for taken in 0..esp::aead::MAX_BURST {
+        let Some(Handoff { work, origin, buf }) = ctx.shared().handoffs.pop() else { return taken };
+        let packet = Packet { buf, origin };
+        match work {
+            Work::Send(port) => ctx.send(port, packet),
+            Work::Seal { slot, uid } => match protect::by_slot(ctx, slot, uid) {
+                Ok(sa) => protect::place(ctx, packet, sa, sealing),
+                Err(reason) => ctx.drop(packet, reason),
+            },
+        }
+    }
+    esp::aead::MAX_BURST
+}

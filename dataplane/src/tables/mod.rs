@@ -1,0 +1,148 @@
+//! The tables a worker reads: one immutable snapshot per burst, made by the control thread.
+
+pub mod fib;
+pub mod hop;
+pub mod sa;
+pub mod slots;
+pub mod spd;
+pub mod topology;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use esp::{IfId, Spi};
+
+use crate::ports::{InterfaceId, PortId};
+use fib::Fib;
+use hop::Neighbours;
+use sa::{InboundSa, OutboundSa};
+use slots::Slots;
+use spd::Spd;
+use topology::{Device, Interface, Port, Topology};
+
+/// UDP port of ESP encapsulation on which the IKE daemon listens too. RFC: 3948 section 2.
+pub const NAT_T_PORT: u16 = 4500;
+
+/// One coherent snapshot of everything a worker looks up.
+#[derive(Debug)]
+pub struct Tables<K> {
+    /// Ports, interfaces, routes and switches from the configuration.
+    pub topology: Arc<Topology>,
+    /// What follows from the topology alone.
+    pub derived: Arc<Derived>,
+    /// Ethernet addresses of neighbours.
+    pub neighbours: Arc<Neighbours>,
+    /// Inbound SAs by slot; the low 20 bits of an SPI of our own name it.
+    pub inbound: Slots<InboundSa<K>>,
+    /// Inbound SAs whose SPI is not of our allocation.
+    pub foreign: Arc<HashMap<Spi, Vec<Arc<InboundSa<K>>>>>,
+    /// Outbound SAs by slot.
+    pub outbound: Slots<OutboundSa<K>>,
+    /// Policies.
+    pub spd: Spd<K>,
+}
+
+impl<K> Clone for Tables<K> {
+    fn clone(&self) -> Self {
+        Self {
+            topology: Arc::clone(&self.topology),
+            derived: Arc::clone(&self.derived),
+            neighbours: Arc::clone(&self.neighbours),
+            inbound: self.inbound.clone(),
+            foreign: Arc::clone(&self.foreign),
+            outbound: self.outbound.clone(),
+            spd: self.spd.clone(),
+        }
+    }
+}
+
+/// Look-ups that follow from the topology alone.
+#[derive(Debug)]
+pub struct Derived {
+    /// Routes.
+    pub fib: Fib,
+    /// The gateway's own addresses and the device each is on, sorted: a handful, searched twice a packet.
+    local: Vec<(IpAddr, Device)>,
+    /// Interfaces by `if_id`.
+    pub interfaces: HashMap<IfId, InterfaceId>,
+}
+
+impl Derived {
+    /// Works the look-ups out.
+    #[must_use]
+    pub fn of(topology: &Topology) -> Self {
+        let index = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+        let ports = topology.ports.iter().enumerate().flat_map(|(at, port)| {
+            port.addresses.iter().map(move |prefix| (prefix.addr, Device::Port(PortId(index(at)))))
+        });
+        let tunnels = topology.interfaces.iter().enumerate().flat_map(|(at, interface)| {
+            interface
+                .addresses
+                .iter()
+                .map(move |prefix| (prefix.addr, Device::Interface(InterfaceId(index(at)))))
+        });
+        let mut local: Vec<_> = tunnels.chain(ports).collect();
+        local.sort_by_key(|(address, _)| *address);
+        local.dedup_by_key(|(address, _)| *address);
+        let by_id = topology.interfaces.iter().enumerate();
+        Self {
+            fib: Fib::build(topology),
+            local,
+            interfaces: by_id.map(|(at, interface)| (interface.if_id, InterfaceId(index(at)))).collect(),
+        }
+    }
+}
+
+impl<K> Tables<K> {
+    /// Makes tables without SAs, policies and learnt neighbours.
+    #[must_use]
+    pub fn new(topology: Topology) -> Self {
+        let neighbours = topology.neighbours.iter().map(|n| ((n.port, n.ip), n.mac)).collect();
+        Self {
+            derived: Arc::new(Derived::of(&topology)),
+            topology: Arc::new(topology),
+            neighbours: Arc::new(neighbours),
+            inbound: Slots::default(),
+            foreign: Arc::default(),
+            outbound: Slots::default(),
+            spd: Spd::default(),
+        }
+    }
+
+    /// Returns a port.
+    #[must_use]
+    #[inline]
+    pub fn port(&self, port: PortId) -> Option<&Port> {
+        self.topology.ports.get(usize::from(port.0))
+    }
+
+    /// Returns an interface.
+    #[must_use]
+    #[inline]
+    pub fn interface(&self, interface: InterfaceId) -> Option<&Interface> {
+        self.topology.interfaces.get(usize::from(interface.0))
+    }
+
+    /// Returns the device an address of the gateway is on; `None` for anybody else's address.
+    #[must_use]
+    #[inline]
+    pub fn local(&self, address: IpAddr) -> Option<Device> {
+        let local = &self.derived.local;
+        let at = local.binary_search_by_key(&address, |(address, _)| *address).ok()?;
+        local.get(at).map(|(_, device)| *device)
+    }
+
+    /// Returns the SA that an ESP packet to `destination` with this SPI belongs to.
+    /// RFC: 4301 section 4.1, by SPI and destination.
+    #[must_use]
+    #[inline]
+    pub fn inbound(&self, spi: Spi, destination: IpAddr) -> Option<&InboundSa<K>> {
+        let of_ours = self.inbound.get(spi.0 & SLOT_MASK).map(Arc::as_ref);
+        let fits = |sa: &&InboundSa<K>| sa.common.spi == spi && sa.common.dst == destination;
+        of_ours.filter(fits).or_else(|| self.foreign.get(&spi)?.iter().map(Arc::as_ref).find(fits))
+    }
+}
+
+/// Bits of an SPI that name its slot.
+const SLOT_MASK: u32 = (1 << 20) - 1;

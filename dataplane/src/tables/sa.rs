@@ -1,0 +1,173 @@
+//! SAs as the packet path uses them: immutable, with references to their counters in `live`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use esp::wire::FlowKey;
+use esp::wire::udp::UdpPorts;
+use esp::{IfId, Selector, Spi};
+use shm_protocol::ids::Slot;
+use shm_protocol::live::{Live, LiveRecord, RingRef, Window};
+
+use super::hop::HopCell;
+
+/// Selectors an SA carries at most; with more the SA holds any packet and the policies decide.
+pub const SELECTORS: usize = 4;
+
+/// An SA's counters in the segment `live`.
+#[derive(Clone)]
+pub struct LiveSlot {
+    live: Arc<Live>,
+    slot: Slot,
+}
+
+impl LiveSlot {
+    /// Names the record of `slot`.
+    #[must_use]
+    pub fn new(live: Arc<Live>, slot: Slot) -> Self {
+        Self { live, slot }
+    }
+
+    /// Returns the record.
+    #[must_use]
+    #[inline]
+    pub fn record(&self) -> &LiveRecord {
+        self.live.record(self.slot)
+    }
+
+    /// Returns the words of the window at `ring`.
+    #[must_use]
+    #[inline]
+    pub fn window(&self, ring: RingRef) -> Window<'_> {
+        self.live.window(ring)
+    }
+}
+
+impl std::fmt::Debug for LiveSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveSlot").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+/// Identity and limits that both directions share.
+#[derive(Clone)]
+pub struct Common {
+    /// Slot in the SAD.
+    pub slot: u32,
+    /// Random identity; a slot that is used again has another.
+    pub uid: u64,
+    /// SPI, as on the wire of this direction.
+    pub spi: Spi,
+    /// Interface id that the SA belongs to; 0 for policy-based tunnels.
+    pub if_id: IfId,
+    /// Outer source.
+    pub src: IpAddr,
+    /// Outer destination.
+    pub dst: IpAddr,
+    /// Request id the policies' templates name.
+    pub reqid: u32,
+    /// UDP ports on the wire of this direction, where the SA is encapsulated. RFC: 3948.
+    pub encap: Option<UdpPorts>,
+    /// Salt, the first octets of every nonce.
+    pub salt: [u8; 4],
+    /// Whether sequence numbers have 64 bits.
+    pub esn: bool,
+    /// What the SA may carry; empty means anything.
+    pub selectors: ArrayVec<Selector, SELECTORS>,
+    /// Limits at which use stops or a replacement is asked for.
+    pub limits: Limits,
+    /// Counters in `live`.
+    pub live: LiveSlot,
+}
+
+/// Limits of an SA; `u64::MAX` where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Octets after which the SA should be replaced.
+    pub soft_octets: u64,
+    /// Octets after which the SA is not used.
+    pub hard_octets: u64,
+    /// Packets after which the SA should be replaced.
+    pub soft_packets: u64,
+    /// Packets after which the SA is not used.
+    pub hard_packets: u64,
+    /// CLOCK_BOOTTIME nanoseconds from which the SA is not used.
+    pub hard_deadline_ns: u64,
+}
+
+impl Limits {
+    /// No limit at all.
+    pub const NONE: Self = Self {
+        soft_octets: u64::MAX,
+        hard_octets: u64::MAX,
+        soft_packets: u64::MAX,
+        hard_packets: u64::MAX,
+        hard_deadline_ns: u64::MAX,
+    };
+
+    /// Whether there is a limit of octets or packets.
+    #[must_use]
+    #[inline]
+    pub const fn counts(&self) -> bool {
+        let least = self.soft_octets & self.hard_octets & self.soft_packets & self.hard_packets;
+        least != u64::MAX
+    }
+}
+
+impl Common {
+    /// Whether the SA may carry a packet of this flow, sent in the SA's direction.
+    #[must_use]
+    #[inline]
+    pub fn holds(&self, flow: &FlowKey) -> bool {
+        self.selectors.is_empty() || self.selectors.iter().any(|selector| selector.matches(flow))
+    }
+}
+
+/// An SA packets arrive on.
+pub struct InboundSa<K> {
+    /// What both directions share.
+    pub common: Common,
+    /// Expanded key.
+    pub key: K,
+    /// Window in packets; 0 switches replay protection off.
+    pub window_pkts: u32,
+    /// Place of the window's words in `live`.
+    pub ring: RingRef,
+    /// Copies the outer DSCP to the inner header (RFC 4301 section 5.1.2.1).
+    pub copy_dscp: bool,
+    /// Copies congestion marks inward (RFC 6040 section 4.2).
+    pub ecn: bool,
+}
+
+/// An SA packets leave by.
+pub struct OutboundSa<K> {
+    /// What both directions share.
+    pub common: Common,
+    /// Expanded key.
+    pub key: K,
+    /// Outer headers with everything that does not change from packet to packet.
+    pub outer: esp::encap::Outer,
+    /// Way to the outer destination.
+    pub hop: Arc<HopCell>,
+    /// Larger is newer.
+    pub order: u64,
+}
+
+impl<K> std::fmt::Debug for InboundSa<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InboundSa")
+            .field("spi", &self.common.spi)
+            .field("if_id", &self.common.if_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K> std::fmt::Debug for OutboundSa<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutboundSa")
+            .field("spi", &self.common.spi)
+            .field("if_id", &self.common.if_id)
+            .finish_non_exhaustive()
+    }
+}

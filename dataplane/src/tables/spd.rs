@@ -1,0 +1,135 @@
+//! The SPD: policies by `if_id` and direction, in their total order (RFC 4301 section 4.4.1).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use esp::wire::FlowKey;
+use esp::{IfId, Selector, Spi};
+
+use super::sa::{Common, InboundSa, OutboundSa};
+
+/// Direction of a policy, as XFRM names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// For the host itself.
+    In,
+    /// Leaving.
+    Out,
+    /// Forwarded.
+    Fwd,
+}
+
+/// What a policy's packets must be protected by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// Outer source; unspecified fits any.
+    pub src: IpAddr,
+    /// Outer destination; unspecified fits any.
+    pub dst: IpAddr,
+    /// Request id; 0 fits any.
+    pub reqid: u32,
+    /// One SA only, by its SPI.
+    pub spi: Option<Spi>,
+}
+
+impl Template {
+    /// Whether an SA is what the template asks for.
+    #[must_use]
+    #[inline]
+    pub fn fits(&self, sa: &Common) -> bool {
+        let address = |wanted: IpAddr, has: IpAddr| wanted.is_unspecified() || wanted == has;
+        (self.reqid == 0 || self.reqid == sa.reqid)
+            && self.spi.is_none_or(|spi| spi == sa.spi)
+            && address(self.src, sa.src)
+            && address(self.dst, sa.dst)
+    }
+}
+
+/// What happens to the packets of a policy.
+#[derive(Debug)]
+pub enum Action<K> {
+    /// They are protected by an SA that fits the template; for direction out the SAs that do, newest first.
+    Protect(Template, Vec<Arc<OutboundSa<K>>>),
+    /// They pass in clear.
+    Pass,
+    /// They are dropped.
+    Discard,
+}
+
+/// One policy.
+#[derive(Debug)]
+pub struct Policy<K> {
+    /// Slot in the segment.
+    pub slot: u32,
+    /// Which packets it is about, in the direction they flow.
+    pub selector: Selector,
+    /// Lower comes first.
+    pub priority: u32,
+    /// Position in time; among equals the older policy comes first.
+    pub order: u64,
+    /// What happens to them.
+    pub action: Action<K>,
+}
+
+/// The policies of one `if_id` and direction, first match first.
+type Ordered<K> = Vec<Arc<Policy<K>>>;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Spd<K> {
+    sets: HashMap<(IfId, Direction), Arc<Ordered<K>>>,
+}
+
+impl<K> Default for Spd<K> {
+    fn default() -> Self {
+        Self { sets: HashMap::new() }
+    }
+}
+
+impl<K> Clone for Spd<K> {
+    fn clone(&self) -> Self {
+        Self { sets: self.sets.clone() }
+    }
+}
+
+impl<K> Spd<K> {
+    /// Replaces the policies of one `if_id` and direction.
+    pub fn set(&mut self, if_id: IfId, direction: Direction, mut policies: Vec<Arc<Policy<K>>>) {
+        if policies.is_empty() {
+            self.sets.remove(&(if_id, direction));
+            return;
+        }
+        // Lower priority value first; among equals the narrower selector, then the older policy.
+        policies.sort_by_key(|policy| {
+            (policy.priority, std::cmp::Reverse(policy.selector.specificity()), policy.order, policy.slot)
+        });
+        self.sets.insert((if_id, direction), Arc::new(policies));
+    }
+
+    /// Returns the first policy that matches.
+    #[must_use]
+    #[inline]
+    pub fn lookup(&self, if_id: IfId, direction: Direction, flow: &FlowKey) -> Option<&Arc<Policy<K>>> {
+        self.sets.get(&(if_id, direction))?.iter().find(|policy| policy.selector.matches(flow))
+    }
+
+    /// Walks over all policies.
+    pub fn iter(&self) -> impl Iterator<Item = (IfId, Direction, &Arc<Policy<K>>)> {
+        self.sets
+            .iter()
+            .flat_map(|((if_id, direction), set)| set.iter().map(move |policy| (*if_id, *direction, policy)))
+    }
+}
+
+/// Verdict of the inbound policy check on a decrypted packet.
+impl<K> Policy<K> {
+    /// Whether this policy admits a packet that came by `sa`.
+    #[must_use]
+    pub fn admits(&self, sa: &InboundSa<K>) -> bool {
+        match &self.action {
+            Action::Protect(template, _) => template.fits(&sa.common),
+            Action::Pass | Action::Discard => false,
+        }
+    }
+}
