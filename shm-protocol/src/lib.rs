@@ -6,14 +6,18 @@
 pub mod codec;
 pub mod error;
 pub mod ids;
+mod layout;
 pub mod live;
 pub mod lock;
+mod map;
 pub mod messages;
 pub mod place;
 pub mod policy;
+mod record;
 pub mod sa;
 pub mod sad;
 pub mod secret;
+mod segment;
 pub mod selector;
 
 pub use error::Error;

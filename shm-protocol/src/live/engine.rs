@@ -1,36 +1,23 @@
 //! The engine's side of `live`: attach or create, records, windows, totals, events.
+//!
+//! Workers use records and windows only, by atomics. What takes the inner lock is for the control thread.
 
-use std::sync::atomic::AtomicU64;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Event, LiveRecord};
+use super::arena::Arena;
+use super::record::Place;
+use super::setup::Setup;
+use super::shape::{KIND, Shape};
+use super::totals::{self, Counted, Index, Totals};
+use super::{Event, LiveRecord, LiveStep, event};
 use crate::error::Error;
-use crate::ids::{Generation, IfId, InstanceId, SaUid, Slot};
+use crate::ids::{Generation, IfId, InstanceId, SA_SLOTS, SaUid, Slot};
+use crate::map::Access;
 use crate::place::RuntimeDir;
 use crate::sa::Initial;
-
-/// Counters of SAs that are gone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Totals {
-    /// Octets opened.
-    pub in_octets: u64,
-    /// Packets opened.
-    pub in_packets: u64,
-    /// Octets sealed.
-    pub out_octets: u64,
-    /// Packets sealed.
-    pub out_packets: u64,
-    /// Packets refused by the window, the ICV or the inner check.
-    pub errors: u64,
-}
-
-/// Totals of one tunnel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Counted {
-    /// The tunnel.
-    pub if_id: IfId,
-    /// Its totals of SAs that are gone.
-    pub totals: Totals,
-}
+use crate::segment;
 
 /// What a record is set up with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,10 +48,8 @@ pub enum InitOutcome {
 /// Checked place of a window's ring: cheap to keep in the engine's SA object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingRef {
-    pub(crate) slot: Slot,
-    pub(crate) size_pkts: u32,
-    pub(crate) words: u32,
-    pub(crate) arena_word: Option<u32>,
+    slot: Slot,
+    place: Place,
 }
 
 /// The words of a replay window, for `esp::window`.
@@ -80,82 +65,221 @@ pub struct Window<'a> {
 
 /// The engine's map of `live`; shared by control thread and workers.
 pub struct Live {
-    _todo: (),
+    shape: Shape,
+    instance: InstanceId,
+    control: Mutex<Control>,
+    /// Stands in for a record outside the map, which attach has made impossible.
+    nobody: Box<LiveRecord>,
+}
+
+/// What only the control thread uses.
+struct Control {
+    arena: Arena,
+    totals: Index,
+    /// Slots set up by this process: workers may use them.
+    in_use: HashSet<Slot>,
+    hook: Option<Box<dyn FnMut(LiveStep) + Send>>,
 }
 
 impl Live {
-    /// Attaches, or makes a new segment with a new instance id (none there, other boot).
-    /// The caller holds [`crate::lock::ServiceLock`] for the engine.
-    /// Errors: `Version`, `Truncated`, `NotASegment`, `Header`, `System`, `Random`.
-    pub fn attach_or_create(_dir: &RuntimeDir) -> Result<Self, Error> {
-        todo!()
+    /// Attaches, or makes a new segment with a new instance id (none there, other boot), and finishes a
+    /// retirement that a killed engine began. The caller holds the engine's [`crate::lock::ServiceLock`].
+    /// Errors: `Version`, `Truncated`, `NotASegment`, `Header`, `LiveField`, `System`, `Random`.
+    pub fn attach_or_create(dir: &RuntimeDir) -> Result<Self, Error> {
+        let (map, prefix) = match segment::attach(dir, &KIND, Access::Write) {
+            Err(Error::Missing { .. } | Error::OtherBoot { .. }) => {
+                segment::create(dir, &KIND, InstanceId::random()?.0, Shape::fill)?
+            }
+            attached => attached?,
+        };
+        let shape = Shape::new(map, &prefix)?;
+        if InstanceId(prefix.instance).is_none() {
+            return Err(Error::Header { segment: KIND.name, field: "instance", value: 0 });
+        }
+        totals::finish(&shape, &mut |_| {})?;
+        let control = Control {
+            arena: rebuild(&shape)?,
+            totals: Index::new(&shape)?,
+            in_use: HashSet::new(),
+            hook: None,
+        };
+        shape.header()?.writer_pid.store(std::process::id(), Ordering::Relaxed);
+        Ok(Self {
+            shape,
+            instance: InstanceId(prefix.instance),
+            control: Mutex::new(control),
+            nobody: Box::new(LiveRecord::nobody()),
+        })
     }
 
     /// Tells whether the file behind the map is still the one in the directory; one stat.
     pub fn is_current(&self) -> bool {
-        todo!()
+        self.shape.map.is_current()
     }
 
     /// Identity of the segment.
-    pub fn instance(&self) -> InstanceId {
-        todo!()
+    pub const fn instance(&self) -> InstanceId {
+        self.instance
     }
 
     /// Returns one SA's record.
-    pub fn record(&self, _slot: Slot) -> &LiveRecord {
-        todo!()
+    pub fn record(&self, slot: Slot) -> &LiveRecord {
+        self.shape.record(slot).unwrap_or(&self.nobody)
     }
 
     /// Sets a record up for an SA: keeps it if the uid is the same, else uid = 0, clear, initial values,
-    /// uid last. `preset(top, ring)` fills the window's words so that everything up to `top` is seen.
-    /// Control thread only; no worker may use the slot meanwhile.
-    /// Errors: `ArenaFull`, `WindowTooLarge`, `LiveField`, `System` (no memory left on the tmpfs).
+    /// uid last. `preset(window, top)` fills the window's words so that everything up to `top` is seen.
+    /// A larger window than the one kept is laid out only the first time this process sees the slot; later
+    /// it is `Kept` as it is, because workers use it. Control thread only.
+    /// Errors: `OtherSa` if the slot was not retired, `ArenaFull`, `WindowTooLarge`, `LiveField`, `System`
+    /// (no memory left on the tmpfs).
     pub fn init(
         &self,
-        _new: &NewRecord,
-        _preset: &mut dyn FnMut(Window<'_>, u64),
+        new: &NewRecord,
+        preset: &mut dyn FnMut(Window<'_>, u64),
     ) -> Result<(InitOutcome, RingRef), Error> {
-        todo!()
+        let mut control = self.control();
+        let Control { arena, totals, in_use, hook } = &mut *control;
+        let mut silent = |_: LiveStep| {};
+        let hook: &mut dyn FnMut(LiveStep) = match hook {
+            Some(hook) => hook,
+            None => &mut silent,
+        };
+        // Looking at a record that never had memory would give it some, or SIGBUS on a full tmpfs.
+        self.shape.provide_record(new.slot)?;
+        let found = self.shape.record(new.slot)?.uid.load(Ordering::Acquire);
+        let used = in_use.contains(&new.slot);
+        match SaUid::new(found).filter(|found| *found != new.uid) {
+            Some(_) if used => return Err(Error::OtherSa { slot: new.slot, uid: new.uid, found }),
+            // Left behind by an earlier engine: its counters belong to the totals.
+            Some(old) => retire(&self.shape, arena, totals, new.slot, old, hook)?,
+            None => {}
+        }
+        self.shape.header()?.records_used.fetch_max(new.slot.index() + 1, Ordering::Release);
+        let mut setup = Setup { shape: &self.shape, arena, hook };
+        let (outcome, place) = setup.run(new, used, preset)?;
+        in_use.insert(new.slot);
+        Ok((outcome, RingRef { slot: new.slot, place }))
     }
 
     /// Returns the words of a window.
-    pub fn window(&self, _ring: RingRef) -> Window<'_> {
-        todo!()
+    pub fn window(&self, ring: RingRef) -> Window<'_> {
+        let record = self.record(ring.slot);
+        let words = self.shape.ring(record, ring.place).unwrap_or(&self.nobody.ring);
+        Window { top: &record.window_top, ring: words, size_pkts: ring.place.size_pkts }
     }
 
     /// Adds an SA's counters to its tunnel's totals and gives the record back; nothing if the uid differs.
     /// Control thread only, after every worker has let go of the SA.
-    pub fn retire(&self, _slot: Slot, _uid: SaUid) -> Result<(), Error> {
-        todo!()
+    pub fn retire(&self, slot: Slot, uid: SaUid) -> Result<(), Error> {
+        let mut control = self.control();
+        let Control { arena, totals, in_use, hook } = &mut *control;
+        let mut silent = |_: LiveStep| {};
+        let hook: &mut dyn FnMut(LiveStep) = match hook {
+            Some(hook) => hook,
+            None => &mut silent,
+        };
+        if slot.index() < self.shape.header()?.records_used.load(Ordering::Relaxed)
+            && self.shape.record(slot)?.uid.load(Ordering::Acquire) == uid.get()
+        {
+            retire(&self.shape, arena, totals, slot, uid, hook)?;
+            in_use.remove(&slot);
+        }
+        Ok(())
     }
 
     /// Retires every record that `keep` does not name; after a full scan of `sad`. Returns how many.
-    pub fn sweep(&self, _keep: &dyn Fn(Slot, SaUid) -> bool) -> Result<u32, Error> {
-        todo!()
+    pub fn sweep(&self, keep: &dyn Fn(Slot, SaUid) -> bool) -> Result<u32, Error> {
+        let used = self.shape.header()?.records_used.load(Ordering::Relaxed).min(SA_SLOTS);
+        let mut swept = 0;
+        for slot in (0..used).filter_map(Slot::new) {
+            let uid = SaUid::new(self.shape.record(slot)?.uid.load(Ordering::Acquire));
+            if let Some(uid) = uid.filter(|uid| !keep(slot, *uid)) {
+                self.retire(slot, uid)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
     }
 
     /// Totals of the deleted SAs of a tunnel.
-    pub fn retired_totals(&self, _if_id: IfId) -> Totals {
-        todo!()
+    pub fn retired_totals(&self, if_id: IfId) -> Totals {
+        self.control().totals.read(&self.shape, if_id)
     }
 
     /// Totals of every tunnel that ever lost an SA.
     pub fn all_retired_totals(&self) -> Vec<Counted> {
-        todo!()
+        totals::read_all(&self.shape).unwrap_or_default()
     }
 
     /// Says that every worker uses `generation`.
-    pub fn set_adopted_generation(&self, _generation: Generation) {
-        todo!()
+    pub fn set_adopted_generation(&self, generation: Generation) {
+        if let Ok(header) = self.shape.header() {
+            header.adopted_generation.store(generation.0, Ordering::Release);
+        }
     }
 
     /// Says that the control thread lives. Units: nanoseconds of CLOCK_BOOTTIME.
-    pub fn set_heartbeat_ns(&self, _now_ns: u64) {
-        todo!()
+    pub fn set_heartbeat_ns(&self, now_ns: u64) {
+        if let Ok(header) = self.shape.header() {
+            header.heartbeat_ns.store(now_ns, Ordering::Relaxed);
+        }
     }
 
     /// Raises an event. Control thread only; the caller then writes the eventfd.
-    pub fn raise(&self, _event: &Event) {
-        todo!()
+    pub fn raise(&self, raised: &Event) {
+        let _one_writer = self.control();
+        event::append(&self.shape, raised);
     }
+
+    /// Calls `hook` at every step of `init` and `retire`.
+    #[doc(hidden)]
+    pub fn set_step_hook(&self, hook: Option<Box<dyn FnMut(LiveStep) + Send>>) {
+        self.control().hook = hook;
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        // A panic stops the process; a test that survives one goes on with a new `Live`.
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn retire(
+    shape: &Shape,
+    arena: &mut Arena,
+    totals: &mut Index,
+    slot: Slot,
+    uid: SaUid,
+    hook: &mut dyn FnMut(LiveStep),
+) -> Result<(), Error> {
+    let place = Place::unpack(shape.record(slot)?.place.load(Ordering::Relaxed));
+    totals.retire(shape, slot, uid, hook)?;
+    if let Some(block) = place.and_then(|place| place.block) {
+        arena.give(block);
+    }
+    Ok(())
+}
+
+/// Finds the free parts of the arena from the windows that the slots name.
+/// Errors: `LiveField` for a window that cannot be one of ours, or that two slots share.
+fn rebuild(shape: &Shape) -> Result<Arena, Error> {
+    let mut arena = Arena::new(shape.arena_words);
+    let used = shape.header()?.records_used.load(Ordering::Acquire);
+    if used > SA_SLOTS {
+        return Err(Error::Header { segment: KIND.name, field: "records_used", value: used.into() });
+    }
+    for slot in (0..used).filter_map(Slot::new) {
+        let record = shape.record(slot)?;
+        if record.uid.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        let value = record.place.load(Ordering::Relaxed);
+        let bad = || Error::LiveField { slot, field: "place", value };
+        if let Some(block) = Place::unpack(value).ok_or_else(bad)?.block
+            && !arena.reserve(block)
+        {
+            return Err(bad());
+        }
+    }
+    Ok(arena)
 }

@@ -1,9 +1,13 @@
 //! One SA's counters in `live`: atomics only, laid out by who touches them.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::arena::{Block, LARGEST_LOG2, SMALLEST_LOG2};
+use crate::sa::MAX_WINDOW_PKTS;
 
 /// Words of a replay window inside the record; 33 serve a window of 1024.
-pub const INLINE_RING_WORDS: usize = 40;
+pub const INLINE_RING_WORDS: usize = INLINE_WORDS as usize;
+const INLINE_WORDS: u32 = 40;
 
 /// Counters of one SA; 512 octets, three lines and the inline window.
 #[repr(C, align(64))]
@@ -21,8 +25,7 @@ pub struct LiveRecord {
     pub out_last_use_ns: AtomicU64,
     /// Packets refused because numbers or a hard limit ran out.
     pub out_exhausted: AtomicU64,
-    #[doc(hidden)]
-    pub spare_out: [AtomicU64; 2],
+    pub(crate) spare_out: [AtomicU64; 2],
     // Inbound line.
     /// Lower bound of the highest number accepted.
     pub window_top: AtomicU64,
@@ -32,8 +35,7 @@ pub struct LiveRecord {
     pub in_packets: AtomicU64,
     /// When a packet was last accepted. Units: nanoseconds of CLOCK_BOOTTIME.
     pub in_last_use_ns: AtomicU64,
-    #[doc(hidden)]
-    pub spare_in: [AtomicU64; 4],
+    pub(crate) spare_in: [AtomicU64; 4],
     // Errors and the window's place.
     /// Packets seen before.
     pub err_replay: AtomicU64,
@@ -43,14 +45,134 @@ pub struct LiveRecord {
     pub err_integrity: AtomicU64,
     /// Packets whose inside was wrong (padding, selectors, version).
     pub err_inner: AtomicU64,
-    /// Window size in packets (low 32 bits) and ring length in words (high 32 bits).
-    pub(crate) window_shape: AtomicU64,
-    /// First word of the ring in the arena plus 1; 0 is the inline ring.
-    pub(crate) arena_place: AtomicU64,
+    /// A [`Place`] in one word, so that a window is never seen half moved.
+    pub(crate) place: AtomicU64,
     /// Tunnel whose totals get these counters when the SA goes.
     pub(crate) if_id: AtomicU64,
-    #[doc(hidden)]
-    pub spare_window: [AtomicU64; 1],
+    pub(crate) spare_window: [AtomicU64; 2],
     /// Inline ring of window words {block 32 | bits 32}.
     pub(crate) ring: [AtomicU64; INLINE_RING_WORDS],
+}
+
+impl LiveRecord {
+    /// Everything that is counted, as totals.
+    pub(super) fn totals(&self) -> [u64; 5] {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let errors = [&self.err_replay, &self.err_too_old, &self.err_integrity, &self.err_inner];
+        let errors = errors.into_iter().map(load).fold(load(&self.out_exhausted), u64::saturating_add);
+        [
+            load(&self.in_octets),
+            load(&self.in_packets),
+            load(&self.out_octets),
+            load(&self.out_packets),
+            errors,
+        ]
+    }
+
+    /// A record outside any segment.
+    pub(super) fn nobody() -> Self {
+        let word = || AtomicU64::new(0);
+        Self {
+            uid: word(),
+            next_seq: word(),
+            out_octets: word(),
+            out_packets: word(),
+            out_last_use_ns: word(),
+            out_exhausted: word(),
+            spare_out: std::array::from_fn(|_| word()),
+            window_top: word(),
+            in_octets: word(),
+            in_packets: word(),
+            in_last_use_ns: word(),
+            spare_in: std::array::from_fn(|_| word()),
+            err_replay: word(),
+            err_too_old: word(),
+            err_integrity: word(),
+            err_inner: word(),
+            place: word(),
+            if_id: word(),
+            spare_window: std::array::from_fn(|_| word()),
+            ring: std::array::from_fn(|_| word()),
+        }
+    }
+
+    /// Every word but the uid, for clearing.
+    pub(super) fn all_but_uid(&self) -> impl Iterator<Item = &AtomicU64> {
+        [&self.next_seq, &self.out_octets, &self.out_packets, &self.out_last_use_ns, &self.out_exhausted]
+            .into_iter()
+            .chain(&self.spare_out)
+            .chain([&self.window_top, &self.in_octets, &self.in_packets, &self.in_last_use_ns])
+            .chain(&self.spare_in)
+            .chain([&self.err_replay, &self.err_too_old, &self.err_integrity, &self.err_inner])
+            .chain([&self.place, &self.if_id])
+            .chain(&self.spare_window)
+            .chain(&self.ring)
+    }
+}
+
+/// Where a window is and how large: bits 0-20 packets, 21-25 class, 32-63 first word in the arena.
+/// Class 0 is the ring inside the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(super) size_pkts: u32,
+    pub(super) block: Option<Block>,
+}
+
+impl Place {
+    pub(super) fn pack(self) -> u64 {
+        let (class, word) = self.block.map_or((0, 0), |block| (block.log2, block.word));
+        u64::from(word) << 32 | u64::from(class) << 21 | u64::from(self.size_pkts)
+    }
+
+    /// Takes the word apart; `None` if it cannot be one of ours.
+    pub(crate) fn unpack(word: u64) -> Option<Self> {
+        let size_pkts = u32::try_from(word & 0x1f_ffff).ok()?;
+        let log2 = u32::try_from(word >> 21 & 0x7ff).ok()?;
+        let first = u32::try_from(word >> 32).ok()?;
+        let block = match log2 {
+            0 if first == 0 => None,
+            SMALLEST_LOG2..=LARGEST_LOG2 => Some(Block { word: first, log2 }),
+            _ => return None,
+        };
+        let place = Self { size_pkts, block };
+        (size_pkts <= MAX_WINDOW_PKTS && words_for(size_pkts) <= place.words()).then_some(place)
+    }
+
+    /// Length of the ring. Units: words.
+    pub(super) fn words(self) -> u32 {
+        self.block.map_or(INLINE_WORDS, Block::words)
+    }
+}
+
+/// Length of the ring that a window needs: one block more than it spans. Units: words.
+pub(super) const fn words_for(size_pkts: u32) -> u32 {
+    size_pkts.div_ceil(32) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_word_but_the_uid_is_cleared() {
+        let record = LiveRecord::nobody();
+        assert_eq!(record.all_but_uid().count() * 8 + 8, size_of::<LiveRecord>());
+    }
+
+    proptest! {
+        #[test]
+        fn a_place_survives_its_word_and_a_wrong_word_is_refused(word in any::<u64>()) {
+            if let Some(place) = Place::unpack(word) {
+                prop_assert_eq!(place.pack(), word);
+                prop_assert!(words_for(place.size_pkts) <= place.words());
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_larger_than_its_ring_is_refused() {
+        assert!(Place::unpack(1248).is_some());
+        assert!(Place::unpack(1249).is_none());
+    }
 }

@@ -4,13 +4,38 @@
 //! write lock after a killed writer finishes or undoes them. Each record has a sequence word, odd while it
 //! is being written. Readers never wait.
 
+mod apply;
+mod plan;
 mod reader;
+mod shape;
 mod step;
+mod transaction;
 mod writer;
 
 pub use reader::{Change, ChangeCursor, Changes, Occupancy, SadReader, ScanGuard};
 pub use step::Step;
-pub use writer::{SadWriter, Transaction};
+pub use transaction::Transaction;
+pub use writer::SadWriter;
 
 /// Most changes one transaction (one generation) takes.
 pub const MAX_CHANGES: usize = 256;
+
+/// Words of an SA record that this release knows, the sequence word first.
+const SA_WORDS: usize = crate::layout::SA_OCTETS as usize / 8;
+/// Words of a policy record that this release knows.
+const POLICY_WORDS: usize = crate::layout::POLICY_OCTETS as usize / 8;
+
+/// A record copied out of the segment, or to be written; wiped when dropped, for it may hold a key.
+/// Boxed, so that moving it leaves no copy on a stack.
+type RecordWords = Box<zeroize::Zeroizing<[u64; SA_WORDS]>>;
+
+fn blank() -> RecordWords {
+    Box::new(zeroize::Zeroizing::new([0; SA_WORDS]))
+}
+
+/// Kinds of entries in the redo record and the change ring.
+mod kind {
+    pub(super) const SA: u32 = 1;
+    pub(super) const POLICY: u32 = 2;
+    pub(super) const INSTANCE: u32 = 3;
+}

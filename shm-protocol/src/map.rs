@@ -1,0 +1,193 @@
+//! A mapped segment file as slices of atomics. The only file with `unsafe`.
+//!
+//! Another process may write what is mapped at any time, so nothing here ever forms a reference to
+//! anything but atomics, and every access is checked for bounds and alignment. A read-only map is only
+//! loaded from: its users are `SadView` and `LiveView`, which hold no store.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
+use nix::sys::stat::{fstat, stat};
+
+use crate::error::Error;
+use crate::layout::{LiveHeader, SadHeader, TotalsRecord};
+use crate::live::LiveRecord;
+
+/// Types that may be seen through shared memory.
+///
+/// # Safety
+/// The type is `repr(C)`, at most 64-aligned, made of atomics only and valid for any bit pattern.
+pub(crate) unsafe trait Shared: Sync {}
+
+// SAFETY: an atomic integer is valid for any bit pattern and made for concurrent access.
+unsafe impl Shared for AtomicU64 {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicU32 {}
+// SAFETY: `repr(C)` and atomics only; `layout` asserts that there is no padding.
+unsafe impl Shared for SadHeader {}
+// SAFETY: as above.
+unsafe impl Shared for LiveHeader {}
+// SAFETY: as above.
+unsafe impl Shared for TotalsRecord {}
+// SAFETY: as above.
+unsafe impl Shared for LiveRecord {}
+
+/// What a map is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    /// Loads only.
+    Read,
+    /// Loads and stores.
+    Write,
+}
+
+/// A mapped file; unmapped when dropped.
+pub(crate) struct Map {
+    base: NonNull<u8>,
+    octets: usize,
+    file: File,
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+// SAFETY: the map is plain shared memory, reached through atomics only; `base` is never handed out.
+unsafe impl Send for Map {}
+// SAFETY: as above.
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// Maps the first `octets` of `file`, which has at least that many (checked here again).
+    /// Errors: `Truncated`, `System`.
+    pub(crate) fn new(file: File, path: &Path, octets: u64, access: Access) -> Result<Self, Error> {
+        let system = |call| move |errno| Error::System { call, path: path.to_path_buf(), errno };
+        let status = fstat(file.as_fd()).map_err(system("fstat"))?;
+        let found = u64::try_from(status.st_size).unwrap_or(0);
+        if found < octets {
+            return Err(Error::Truncated { path: path.to_path_buf(), octets: found, needed: octets });
+        }
+        let length = usize::try_from(octets)
+            .ok()
+            .and_then(NonZeroUsize::new)
+            .ok_or_else(|| system("mmap")(Errno::EINVAL))?;
+        let protection = match access {
+            Access::Read => ProtFlags::PROT_READ,
+            Access::Write => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        };
+        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice aliases nothing of this process.
+        let base =
+            unsafe { mmap(None, length, protection, flags, file.as_fd(), 0) }.map_err(system("mmap"))?;
+        let base = base.cast::<u8>();
+        let map = Self {
+            base,
+            octets: length.get(),
+            file,
+            path: path.to_path_buf(),
+            identity: (status.st_dev, status.st_ino),
+        };
+        map.protect_keys();
+        Ok(map)
+    }
+
+    /// Keeps keys out of swap and core dumps as far as the limits of this process allow.
+    fn protect_keys(&self) {
+        // SAFETY: base..base+octets is this map; locking changes no contents.
+        // A refusal (RLIMIT_MEMLOCK) is accepted: the tmpfs is mounted without swap where the kernel can.
+        let _ = unsafe { libc::mlock2(self.base.as_ptr().cast(), self.octets, libc::MLOCK_ONFAULT) };
+        // SAFETY: as above; the advice changes no contents.
+        let _ = unsafe { madvise(self.base.cast(), self.octets, MmapAdvise::MADV_DONTDUMP) };
+    }
+
+    /// Returns the file's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Tells whether the path still names the mapped file, at its full length.
+    pub(crate) fn is_current(&self) -> bool {
+        stat(&self.path).is_ok_and(|status| {
+            (status.st_dev, status.st_ino) == self.identity
+                && usize::try_from(status.st_size).is_ok_and(|size| size >= self.octets)
+        })
+    }
+
+    /// Gives memory to a range of the sparse file, so that a store cannot end in SIGBUS on a full tmpfs.
+    /// Errors: `System` with ENOSPC.
+    pub(crate) fn provide(&self, offset: u64, octets: u64) -> Result<(), Error> {
+        let system = |errno| Error::System { call: "fallocate", path: self.path.clone(), errno };
+        let signed = |value: u64| i64::try_from(value).map_err(|_| system(Errno::EOVERFLOW));
+        loop {
+            match fallocate(&self.file, FallocateFlags::empty(), signed(offset)?, signed(octets)?) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(system(errno)),
+            }
+        }
+    }
+
+    /// Returns `count` words of 64 bits at `offset`, or `None` outside the map or unaligned.
+    pub(crate) fn words(&self, offset: u64, count: usize) -> Option<&[AtomicU64]> {
+        let start = self.place::<AtomicU64>(offset, count)?;
+        // SAFETY: `place` checked bounds and alignment for `count` atomics; the map lives as long as `&self`.
+        Some(unsafe { std::slice::from_raw_parts(start.as_ptr(), count) })
+    }
+
+    /// Returns the shared value at `offset`, or `None` outside the map or unaligned.
+    pub(crate) fn at<T: Shared>(&self, offset: u64) -> Option<&T> {
+        let start = self.place::<T>(offset, 1)?;
+        // SAFETY: `place` checked bounds and alignment; `Shared` promises atomics only.
+        Some(unsafe { start.as_ref() })
+    }
+
+    fn place<T: Shared>(&self, offset: u64, count: usize) -> Option<NonNull<T>> {
+        let offset = usize::try_from(offset).ok()?;
+        let octets = count.checked_mul(size_of::<T>())?;
+        if offset.checked_add(octets)? > self.octets || !offset.is_multiple_of(align_of::<T>()) {
+            return None;
+        }
+        // SAFETY: offset is within the map, and the map's base is page-aligned, at least 64.
+        Some(unsafe { self.base.add(offset) }.cast())
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: base..base+octets is this map and no reference into it outlives `self`.
+        let _ = unsafe { munmap(self.base.cast(), self.octets) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(octets: u64) -> Map {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(octets).unwrap();
+        Map::new(file.reopen().unwrap(), file.path(), octets, Access::Write).unwrap()
+    }
+
+    #[test]
+    fn a_word_outside_the_map_or_unaligned_is_not_given() {
+        let map = map(4096);
+        assert_eq!(map.words(4088, 1).map(<[_]>::len), Some(1));
+        assert!(map.words(4096, 1).is_none() && map.words(4088, 2).is_none());
+        assert!(map.words(4, 1).is_none() && map.words(u64::MAX - 7, 1).is_none());
+        assert!(map.words(0, usize::MAX / 4).is_none());
+    }
+
+    #[test]
+    fn a_file_shorter_than_the_map_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(100).unwrap();
+        let refused = Map::new(file.reopen().unwrap(), file.path(), 4096, Access::Read);
+        assert!(matches!(refused, Err(Error::Truncated { octets: 100, needed: 4096, .. })));
+    }
+}
