@@ -6,7 +6,7 @@ use crate::aead::ICV_OCTETS;
 use crate::ecn::{self, Ecn};
 use crate::wire::esp::{self, Esp, TRAILER_OCTETS};
 use crate::wire::ip::{self, Ip};
-use crate::wire::udp::{NatT, Udp, UdpPorts};
+use crate::wire::udp::{self, NatT, Udp, UdpPorts};
 use crate::wire::{Family, Proto};
 use crate::{DropReason, Spi};
 
@@ -73,7 +73,7 @@ pub fn classify(ip: &Ip<'_>, nat_t_port: u16) -> Result<Arrival, DropReason> {
     let whole = Whole::of(ip)?;
     match whole.proto {
         Proto::ESP if whole.fragment => Err(DropReason::EspFragment),
-        Proto::ESP => arrived(ip, whole.payload, None).map(Arrival::Esp),
+        Proto::ESP => arrived(ip, whole.payload, whole.at, None).map(Arrival::Esp),
         Proto::UDP if whole.fragment => Ok(Arrival::Other),
         Proto::UDP => {
             let udp = Udp::parse(whole.payload)?;
@@ -83,7 +83,10 @@ pub fn classify(ip: &Ip<'_>, nat_t_port: u16) -> Result<Arrival, DropReason> {
             match NatT::of(udp.payload()) {
                 NatT::Keepalive => Err(DropReason::Keepalive),
                 NatT::Ike => Ok(Arrival::Ike),
-                NatT::Esp => arrived(ip, udp.payload(), Some(udp.ports())).map(Arrival::Esp),
+                NatT::Esp => {
+                    let at = whole.at + udp::HEADER_OCTETS;
+                    arrived(ip, udp.payload(), at, Some(udp.ports())).map(Arrival::Esp)
+                }
                 NatT::Malformed => Err(DropReason::MalformedEsp),
             }
         }
@@ -104,6 +107,7 @@ pub fn parse_outer(packet: &[u8], nat_t_port: u16) -> Result<Arrived, DropReason
 struct Whole<'a> {
     proto: Proto,
     payload: &'a [u8],
+    at: usize,
     fragment: bool,
 }
 
@@ -112,25 +116,26 @@ impl<'a> Whole<'a> {
     fn of(ip: &Ip<'a>) -> Result<Self, DropReason> {
         Ok(match ip {
             //= rfc4303#3.4.1
-            Ip::V4(ip) => Self { proto: ip.proto(), payload: ip.payload(), fragment: ip.is_fragment() },
+            Ip::V4(ip) => Self {
+                proto: ip.proto(),
+                payload: ip.payload(),
+                at: ip.header_octets(),
+                fragment: ip.is_fragment(),
+            },
             Ip::V6(ip) => {
                 let upper = ip.upper()?;
-                Self { proto: upper.proto, payload: upper.payload, fragment: upper.fragment.is_some() }
+                let fragment = upper.fragment.is_some();
+                Self { proto: upper.proto, payload: upper.payload, at: upper.headers_octets, fragment }
             }
         })
     }
 }
 
+/// Reads the ESP packet that stands at `at` in `ip`. What may follow a datagram inside the IP packet is not part of it.
 #[inline]
-fn arrived(ip: &Ip<'_>, octets: &[u8], udp: Option<UdpPorts>) -> Result<Arrived, DropReason> {
+fn arrived(ip: &Ip<'_>, octets: &[u8], at: usize, udp: Option<UdpPorts>) -> Result<Arrived, DropReason> {
     let esp = Esp::parse(octets)?;
     let text = esp.text();
-    // What is behind a datagram inside the IP packet is not part of ESP, so the place is counted from the front.
-    let before = match ip {
-        Ip::V4(ip) => ip.header_octets(),
-        Ip::V6(ip) => ip.upper()?.headers_octets,
-    };
-    let esp_at = before + if udp.is_some() { crate::wire::udp::HEADER_OCTETS } else { 0 };
     let malformed = |_| DropReason::MalformedEsp;
     Ok(Arrived {
         spi: esp.spi(),
@@ -140,7 +145,7 @@ fn arrived(ip: &Ip<'_>, octets: &[u8], udp: Option<UdpPorts>) -> Result<Arrived,
         dst: ip.dst(),
         udp,
         tos: ip.tos(),
-        text_at: u16::try_from(esp_at + text.start).map_err(malformed)?,
+        text_at: u16::try_from(at + text.start).map_err(malformed)?,
         text_octets: u16::try_from(text.len()).map_err(malformed)?,
     })
 }

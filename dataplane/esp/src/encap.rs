@@ -10,7 +10,7 @@ use crate::aead::{Aad, ICV_OCTETS, NONCE_OCTETS, SALT_OCTETS};
 use crate::ecn::{self, Ecn};
 use crate::wire::esp::{ALIGN_OCTETS, HEADER_OCTETS, IV_OCTETS, TRAILER_OCTETS};
 use crate::wire::udp::UdpPorts;
-use crate::wire::{Family, Proto, checksum, esp, ip::Ip, ipv4, ipv6, udp};
+use crate::wire::{Family, Proto, checksum, esp, ipv4, ipv6, udp};
 use crate::{DropReason, Spi, mtu};
 
 /// Length of the longest outer header: IPv6 and UDP. Units: octets.
@@ -241,7 +241,7 @@ impl Outer {
     }
 
     /// Writes what depends on the cipher text: the UDP checksum that IPv6 demands. Does nothing for other headers.
-    /// RFC: 8200 section 8.1; 3948 section 2.1 for IPv4, where it is 0.
+    /// `packet` is the protected packet and nothing behind it. RFC: 8200 section 8.1; 3948 section 2.1 for IPv4, where it is 0.
     #[inline]
     pub fn finish(&self, packet: &mut [u8]) {
         if self.config.udp.is_none() || self.family() == Family::V4 {
@@ -354,10 +354,4 @@ fn trailer(inner: &mut [u8], layout: &Layout, family: Family) -> Option<()> {
 #[allow(clippy::cast_possible_truncation, reason = "16 bits are what the field has")]
 const fn ident(spi: Spi, seq: u64) -> u16 {
     (seq as u16) ^ (spi.get() as u16)
-}
-
-/// Returns the length of the packet that protects `ip`, for those who only want to know. Units: octets.
-#[must_use]
-pub fn sealed_octets(outer: &Outer, ip: &Ip<'_>) -> Option<usize> {
-    outer.layout(ip.total_octets(), 0).ok().map(|layout| layout.total_octets())
 }

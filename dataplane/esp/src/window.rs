@@ -4,6 +4,8 @@
 //! `seq / 32`, whose place is that block modulo the ring's length. A word's block only ever grows and its bits are only ever
 //! set, so what was accepted once is refused for ever, whichever instruction a process is stopped at. `top` follows the
 //! words and is only a lower bound. All accesses are relaxed: each decision rests on one word.
+//!
+//! A word untouched while 2^36 numbers went by looks newer than it is: then packets are lost, none is accepted twice.
 
 use crate::sync::{AtomicU64, Ordering};
 use crate::{DropReason, esn};
@@ -14,6 +16,9 @@ pub const BLOCK_PKTS: u32 = 32;
 pub const MIN_PKTS: u32 = 32;
 /// The largest window supported. Units: packets.
 pub const MAX_PKTS: u32 = 1 << 20;
+
+/// No number that passed `check` lies 2^32 above the top of that moment, so no word is further ahead of `top`.
+const MAX_LAG_BLOCKS: u64 = (1 << 32) / BLOCK_PKTS as u64;
 
 /// Returns how many words a window needs: one block more than its packets fill.
 /// Units of `size_pkts`: packets. RFC: 6479 section 3.
@@ -95,9 +100,9 @@ impl<'a> ReplayWindow<'a> {
             let word = word.load(Ordering::Relaxed);
             let ahead = (word >> 32).wrapping_sub(block) & u64::from(u32::MAX);
             let bits = word & u64::from(u32::MAX);
-            if bits != 0 && ahead >> 31 == 0 {
-                let seq = (block + ahead) * u64::from(BLOCK_PKTS) + u64::from(bits.ilog2());
-                highest = highest.max(seq);
+            let first = (block + ahead).checked_mul(u64::from(BLOCK_PKTS));
+            if let Some(first) = first.filter(|_| bits != 0 && ahead <= MAX_LAG_BLOCKS) {
+                highest = highest.max(first + u64::from(bits.ilog2()));
             }
         }
         highest
