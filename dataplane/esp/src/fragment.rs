@@ -47,8 +47,14 @@ impl ExactSizeIterator for Pieces {}
 /// Units of `mtu`: octets, IP header included.
 #[must_use]
 pub fn pieces(ip: &Ipv4<'_>, mtu: u16) -> Option<Pieces> {
-    let allowed = !ip.dont_fragment();
-    plan(ip.payload().len(), usize::from(mtu).checked_sub(ip.header_octets())?).filter(|_| allowed)
+    pieces_of_own(ip, mtu).filter(|_| !ip.dont_fragment())
+}
+
+/// Plans the fragments of a packet that this gateway itself sends, whatever its "don't fragment" says; the fragments have it clear.
+/// `None` when the MTU leaves no room. Units of `mtu`: octets, IP header included.
+#[must_use]
+pub fn pieces_of_own(ip: &Ipv4<'_>, mtu: u16) -> Option<Pieces> {
+    plan(ip.payload().len(), usize::from(mtu).checked_sub(ip.header_octets())?)
 }
 
 /// Plans the fragments of an IPv6 packet that this gateway itself sends; no other may be fragmented by it.
@@ -145,3 +151,146 @@ const MAX_OPTIONS_OCTETS: usize = 40;
 const END_OF_OPTIONS: u8 = 0;
 const NO_OPERATION: u8 = 1;
 const COPIED: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Proto;
+    use proptest::prelude::*;
+
+    /// Options that are copied (128), are not (7), or only pad.
+    const OPTIONS: [u8; 16] = [1, 7, 7, 4, 10, 0, 0, 0, 130, 6, 1, 2, 3, 4, 0, 0];
+
+    fn packet(options: &[u8], payload_octets: usize) -> Vec<u8> {
+        let mut packet = ipv4::Repr {
+            src: [10, 1, 0, 1].into(),
+            dst: [10, 2, 0, 1].into(),
+            proto: Proto::UDP,
+            tos: 0x28,
+            ttl: 9,
+            ident: 0xbeef,
+            dont_fragment: false,
+            total_octets: 0,
+        }
+        .emit()
+        .to_vec();
+        packet.extend(options);
+        let octets = u16::try_from(packet.len() + payload_octets).unwrap();
+        ipv4::set_fragment(&mut packet, octets, 0, false);
+        packet.extend((0..payload_octets).map(|at| at.to_le_bytes()[0]));
+        packet
+    }
+
+    fn fragments(packet: &[u8], mtu: u16) -> Vec<Vec<u8>> {
+        let ip = Ipv4::parse(packet).unwrap();
+        let pieces = pieces(&ip, mtu).unwrap();
+        let planned = pieces.len();
+        let all: Vec<_> = pieces
+            .map(|piece| {
+                let mut out = vec![0; usize::from(mtu)];
+                let octets = emit(&ip, &piece, &mut out).unwrap();
+                out.truncate(octets);
+                out
+            })
+            .collect();
+        assert_eq!(all.len(), planned);
+        all
+    }
+
+    fn reassembled(fragments: &[Vec<u8>]) -> Vec<u8> {
+        let mut payload = Vec::<u8>::new();
+        for (at, fragment) in fragments.iter().enumerate() {
+            let ip = Ipv4::parse(fragment).unwrap();
+            assert!(ip.checksum_ok());
+            assert_eq!((ip.ident(), ip.tos(), ip.ttl(), ip.proto()), (0xbeef, 0x28, 9, Proto::UDP));
+            assert_eq!(ip.fragment_offset(), payload.len());
+            assert_eq!(ip.more_fragments(), at + 1 < fragments.len());
+            payload.extend(ip.payload());
+        }
+        payload
+    }
+
+    #[test]
+    fn a_packet_that_says_no_is_not_fragmented() {
+        let mut packet = packet(&[], 2000);
+        packet[6] |= 0x40;
+        let ip = Ipv4::parse(&packet).unwrap();
+        assert!(pieces(&ip, 1500).is_none());
+        let piece = pieces_of_own(&ip, 1500).unwrap().next().unwrap();
+        let mut out = [0; 1500];
+        emit(&ip, &piece, &mut out).unwrap();
+        assert!(!Ipv4::parse(&out).unwrap().dont_fragment());
+    }
+
+    #[test]
+    fn only_options_that_say_so_are_in_later_fragments() {
+        let all = fragments(&packet(&OPTIONS, 100), 100);
+        assert_eq!(Ipv4::parse(&all[0]).unwrap().options(), OPTIONS);
+        assert_eq!(Ipv4::parse(&all[1]).unwrap().options(), [130, 6, 1, 2, 3, 4, 0, 0]);
+    }
+
+    #[test]
+    fn an_mtu_that_leaves_no_room_has_no_pieces() {
+        let packet = packet(&[], 100);
+        assert!(pieces(&Ipv4::parse(&packet).unwrap(), 27).is_none());
+        assert!(pieces(&Ipv4::parse(&packet).unwrap(), 19).is_none());
+    }
+
+    #[test]
+    fn a_fragment_of_a_fragment_keeps_its_place() {
+        let whole = packet(&[], 3000);
+        let mut all = Vec::new();
+        for fragment in fragments(&whole, 1500) {
+            all.extend(fragments_or_itself(fragment, 600));
+        }
+        assert_eq!(reassembled(&all), whole[20..]);
+    }
+
+    fn fragments_or_itself(packet: Vec<u8>, mtu: u16) -> Vec<Vec<u8>> {
+        if packet.len() <= usize::from(mtu) { vec![packet] } else { fragments(&packet, mtu) }
+    }
+
+    #[test]
+    fn ipv6_of_our_own_goes_in_pieces_that_fit() {
+        let repr = ipv6::Repr {
+            src: "2001:db8::1".parse().unwrap(),
+            dst: "2001:db8::2".parse().unwrap(),
+            next: Proto::ESP,
+            traffic_class: 0x28,
+            flow_label: 0,
+            hop_limit: 64,
+            payload_octets: 1300,
+        };
+        let mut packet = repr.emit().to_vec();
+        packet.extend((0..1300).map(|at| (at % 251) as u8));
+        let ip = Ipv6::parse(&packet).unwrap();
+        let (mut payload, mut out) = (Vec::<u8>::new(), [0; 1280]);
+        for piece in pieces6(&ip, 1280).unwrap() {
+            let octets = emit6(&ip, &piece, 77, &mut out).unwrap();
+            let upper = Ipv6::parse(&out[..octets]).unwrap().upper().unwrap();
+            assert_eq!(upper.fragment, Some(ipv6::Fragment { offset: payload.len(), more: piece.more }));
+            assert_eq!(upper.proto, Proto::ESP);
+            payload.extend(upper.payload);
+        }
+        assert_eq!(payload, packet[40..]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_of_any_packet_reassemble(
+            payload_octets in 1usize..9000, mtu in 68u16..1600, options in 0usize..=10,
+        ) {
+            let packet = packet(&OPTIONS.repeat(3)[..4 * options], payload_octets);
+            let all = fragments(&packet, mtu);
+            prop_assert!(all.iter().all(|fragment| fragment.len() <= usize::from(mtu)));
+            let header_octets = 20 + 4 * options;
+            prop_assert_eq!(&reassembled(&all), &packet[header_octets..]);
+        }
+
+        #[test]
+        fn any_options_are_copied_or_left(options in prop::collection::vec(any::<u8>(), 0..=40)) {
+            let mut out = [0; MAX_OPTIONS_OCTETS];
+            prop_assert_eq!(copied_options(&options, &mut out).len() % 4, 0);
+        }
+    }
+}
