@@ -74,18 +74,20 @@ impl Gateway {
         self.start_engine(world)
     }
 
-    /// Starts the bridge and waits for its socket to answer.
+    /// Starts the bridge and waits for its socket.
     pub fn start_bridge(&mut self, world: &World) -> Result<()> {
         let program = binaries::program("ike-bridge")?.display().to_string();
         let directory = self.runtime_dir.display().to_string();
         let mut words = vec!["--runtime-dir", directory.as_str()];
         words.extend(self.bridge_arguments.iter().map(String::as_str));
         let mut command = self.netns.command(&program, &words);
+        // One that a killed bridge left would be taken for the new one's.
+        let _ = std::fs::remove_file(self.runtime_dir.join("bridge.sock"));
         let mut process = Process::spawn(world, &format!("{}-bridge", self.label), &mut command)?;
-        let espctl = self.espctl();
-        wait::until(&format!("{}: the bridge to answer", self.label), wait::STEP, || {
+        let socket = self.runtime_dir.join("bridge.sock");
+        wait::until(&format!("{}: the bridge's socket", self.label), wait::STEP, || {
             process.must_run()?;
-            Ok(espctl.run("xfrm state count").is_ok().then_some(()))
+            Ok(socket.exists().then_some(()))
         })?;
         self.bridge = Some(process);
         Ok(())
