@@ -14,7 +14,7 @@ mod check;
 mod difference;
 mod error;
 mod raw;
-mod topology;
+pub(crate) mod topology;
 pub mod types;
 
 /// A checked configuration.
@@ -166,7 +166,7 @@ impl Config {
 }
 
 /// Returns the CPUs this process may run on.
-fn usable_cpus() -> CpuList {
+pub(crate) fn usable_cpus() -> CpuList {
     use nix::sched::{CpuSet, sched_getaffinity};
     let set = sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap_or_default();
     let cpus = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false));

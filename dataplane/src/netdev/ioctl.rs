@@ -20,7 +20,7 @@ pub enum Kind {
 ///
 /// # Errors
 /// What the kernel says: `EBUSY` if another process holds it, `EINVAL` if the name is of another kind of device.
-pub fn attach(tun: &File, name: &str, kind: Kind) -> io::Result<()> {
+pub(super) fn attach(tun: &File, name: &str, kind: Kind) -> io::Result<()> {
     let mut request = request(name)?;
     let kind = match kind {
         Kind::Tap => libc::IFF_TAP,
@@ -36,7 +36,7 @@ pub fn attach(tun: &File, name: &str, kind: Kind) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn persist(tun: &File, on: bool) -> io::Result<()> {
+pub(super) fn persist(tun: &File, on: bool) -> io::Result<()> {
     // SAFETY: the argument is a plain integer; the kernel follows no pointer.
     unsafe { tun_set_persist(tun.as_raw_fd(), libc::c_ulong::from(on)) }?;
     Ok(())
@@ -44,13 +44,13 @@ pub fn persist(tun: &File, on: bool) -> io::Result<()> {
 
 /// Asks whether one of a device's offloads is on; a device that cannot say has it off.
 #[must_use]
-pub fn offload(name: &str, offload: Offload) -> bool {
+pub(super) fn offload(name: &str, offload: Offload) -> bool {
     ask(name, offload.command()).unwrap_or(0) != 0
 }
 
 /// Offloads that leave packets unfinished on a virtual link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offload {
+pub(super) enum Offload {
     /// Checksums on transmit.
     Tx,
     /// TCP segmentation.
@@ -63,11 +63,11 @@ pub enum Offload {
 
 impl Offload {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Tx, Self::Tso, Self::Gso, Self::Gro];
+    pub(super) const ALL: [Self; 4] = [Self::Tx, Self::Tso, Self::Gso, Self::Gro];
 
     /// Returns the name `ethtool -K` takes.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Tx => "tx",
             Self::Tso => "tso",

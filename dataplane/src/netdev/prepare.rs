@@ -45,6 +45,12 @@ impl Prepared {
         Ok(prepared)
     }
 
+    /// Returns the device's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns the Ethernet address the device had, which its TAP takes.
     #[must_use]
     pub fn mac(&self) -> Mac {

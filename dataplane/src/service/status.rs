@@ -1,0 +1,100 @@
+//! `espctl status`: each tunnel, whether it is up, since when, how fast, and what is wrong in words.
+
+use shm_protocol::ids::IfId;
+use shm_protocol::messages::control::{Cursor, EngineReply, StatusPage, TunnelLine, TunnelState};
+
+use super::facts::Facts;
+use super::lists::page;
+use super::tunnels::{Key, Tunnel, Tunnels, seconds};
+use crate::clock::boottime_ns;
+use crate::tables::Tables;
+
+/// Answers `status`.
+pub(super) fn status<K>(facts: &Facts<K>, tunnels: &Tunnels, cursor: Cursor) -> EngineReply {
+    let now_ns = boottime_ns();
+    let tables = facts.view.tables();
+    let lines = lines(&tables, tunnels, now_ns);
+    let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+    let foreign: usize = tables.foreign.values().map(Vec::len).sum();
+    let head = StatusPage {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime_seconds: seconds(now_ns.saturating_sub(facts.started_ns)),
+        crypto: facts.crypto.clone(),
+        generation: tunnels.generation(),
+        sas: count(tables.inbound.len() + foreign + tables.outbound.len()),
+        policies: count(tables.spd.iter().count()),
+        bridge_connected: facts.view.bridge_connected(),
+        trouble: trouble(facts),
+        ledger: facts.ledger(),
+        tunnels: Vec::new(),
+        next: None,
+    };
+    page(&lines, cursor, |tunnels, next| {
+        EngineReply::Status(Box::new(StatusPage { tunnels, next, ..head.clone() }))
+    })
+}
+
+/// Describes every tunnel.
+pub(super) fn lines<K>(tables: &Tables<K>, tunnels: &Tunnels, now_ns: u64) -> Vec<TunnelLine> {
+    tunnels.iter().map(|(key, tunnel)| line(tables, tunnels, key, tunnel, now_ns)).collect()
+}
+
+fn line<K>(tables: &Tables<K>, all: &Tunnels, key: &Key, tunnel: &Tunnel, now_ns: u64) -> TunnelLine {
+    let interface = tables.topology.interfaces.iter().find(|known| known.if_id.0 == key.if_id);
+    // Deleted SAs are accounted by if_id, so they can be told to the one peer of an if_id only.
+    let alone = all.iter().filter(|(other, _)| other.if_id == key.if_id).count() == 1;
+    let of_id = all.ids().find(|(id, _)| alone && *id == key.if_id).map(|(_, totals)| *totals);
+    let totals = of_id.unwrap_or(tunnel.totals);
+    let last_ns = tunnel.last_packet_ns;
+    TunnelLine {
+        if_id: IfId(key.if_id),
+        name: interface.map(|interface| interface.name.clone()).unwrap_or_default(),
+        peer: key.peer,
+        peer_port: tunnel.peer_port,
+        local: tunnel.local,
+        state: tunnel.state,
+        since_seconds: seconds(now_ns.saturating_sub(tunnel.since_ns)),
+        last_packet_ago_seconds: (last_ns != 0).then(|| seconds(now_ns.saturating_sub(last_ns))),
+        in_octets: totals.in_octets,
+        in_packets: totals.in_packets,
+        out_octets: totals.out_octets,
+        out_packets: totals.out_packets,
+        in_bits_per_second: tunnel.rate.in_bits,
+        in_packets_per_second: tunnel.rate.in_packets,
+        out_bits_per_second: tunnel.rate.out_bits,
+        out_packets_per_second: tunnel.rate.out_packets,
+        mtu_octets: interface.and_then(|interface| interface.mtu),
+        sas: tunnel.sas.iter().take(MOST_SAS).cloned().collect(),
+        sa_count: u32::try_from(tunnel.sas.len()).unwrap_or(u32::MAX),
+        drops: tunnel.drops,
+        trouble: tunnel_trouble(key, tunnel),
+    }
+}
+
+fn tunnel_trouble(key: &Key, tunnel: &Tunnel) -> String {
+    match (tunnel.state, key.if_id) {
+        (TunnelState::Up, _) => String::new(),
+        (TunnelState::Half, _) => {
+            let missing = if tunnel.sas.iter().any(|sa| sa.direction == shm_protocol::sa::Direction::In) {
+                "outbound"
+            } else {
+                "inbound"
+            };
+            format!("no {missing} SA; ask the IKE daemon: swanctl --list-sas")
+        }
+        (TunnelState::Down, _) => "no SA; start it: swanctl --initiate --child NAME".to_owned(),
+    }
+}
+
+fn trouble<K>(facts: &Facts<K>) -> String {
+    if facts.view.bridge_connected() {
+        return String::new();
+    }
+    let dir = facts.dir.path().display();
+    format!(
+        "ike-bridge is not connected: no SA is changed until it is; start it: ike-bridge --runtime-dir {dir}"
+    )
+}
+
+const MOST_SAS: usize = 8;

@@ -1,0 +1,287 @@
+//! Tunnels as a person sees them: an `if_id` and a peer, however many SAs come and go below.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use shm_protocol::ids::{SaUid, Slot, Spi};
+use shm_protocol::live::{LiveReader, Totals, Usage};
+use shm_protocol::messages::control::{SaLine, TunnelState};
+use shm_protocol::place::RuntimeDir;
+use shm_protocol::sa::{AlgorithmId, Direction, Occupant};
+use shm_protocol::sad::SadReader;
+
+use crate::control::View;
+use crate::tables::Tables;
+use crate::tables::sa::Common;
+
+/// What names a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    /// Interface id; 0 for policy-based ones.
+    pub(super) if_id: u32,
+    /// Outer address of the peer; `None` for an interface without SAs.
+    pub(super) peer: Option<IpAddr>,
+}
+
+/// A tunnel at the last look.
+#[derive(Clone, Debug)]
+pub(super) struct Tunnel {
+    pub(super) local: Option<IpAddr>,
+    pub(super) peer_port: Option<u16>,
+    pub(super) sas: Vec<SaLine>,
+    pub(super) state: TunnelState,
+    pub(super) since_ns: u64,
+    pub(super) last_packet_ns: u64,
+    pub(super) totals: Totals,
+    pub(super) drops: u64,
+    pub(super) rate: Rate,
+    seen: bool,
+    before: (u64, Totals),
+}
+
+/// Units: per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rate {
+    pub(super) in_bits: u64,
+    pub(super) in_packets: u64,
+    pub(super) out_bits: u64,
+    pub(super) out_packets: u64,
+}
+
+/// Every tunnel and its past, as far as it is needed to say "since" and "per second".
+pub(super) struct Tunnels {
+    dir: RuntimeDir,
+    sad: Option<SadReader>,
+    live: Option<LiveReader>,
+    tunnels: BTreeMap<Key, Tunnel>,
+    /// Totals per `if_id`; never falling.
+    ids: BTreeMap<u32, Totals>,
+    sampled_ns: u64,
+}
+
+impl Tunnels {
+    pub(super) fn new(dir: RuntimeDir) -> Self {
+        let (tunnels, ids) = (BTreeMap::new(), BTreeMap::new());
+        Self { dir, sad: None, live: None, tunnels, ids, sampled_ns: 0 }
+    }
+
+    /// Every tunnel at the last look.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Tunnel)> {
+        self.tunnels.iter()
+    }
+
+    /// Totals of every `if_id`, deleted SAs included.
+    pub(super) fn ids(&self) -> impl Iterator<Item = (u32, &Totals)> {
+        self.ids.iter().map(|(id, totals)| (*id, totals))
+    }
+
+    /// The generation every worker uses.
+    pub(super) fn generation(&self) -> shm_protocol::ids::Generation {
+        self.live.as_ref().map(LiveReader::adopted_generation).unwrap_or_default()
+    }
+
+    /// Looks at every SA the workers use; not more often than every 100 ms.
+    pub(super) fn sample<K>(&mut self, view: &View<K>, now_ns: u64) {
+        if self.sampled_ns != 0 && now_ns.saturating_sub(self.sampled_ns) < LOOK_INTERVAL_NS {
+            return;
+        }
+        self.sampled_ns = now_ns;
+        self.attach();
+        // Totals of deleted SAs are read before the SAs: one that goes in between is missed once, never counted twice.
+        let retired = self.retired();
+        let tables = view.tables();
+        self.begin();
+        self.visit(&tables, now_ns);
+        self.finish(&tables, now_ns);
+        self.add_up(retired);
+    }
+
+    fn attach(&mut self) {
+        if !self.sad.as_ref().is_some_and(SadReader::is_current) {
+            self.sad = SadReader::attach(&self.dir).ok();
+        }
+        if !self.live.as_ref().is_some_and(LiveReader::is_current) {
+            self.live = LiveReader::attach(&self.dir).ok();
+        }
+    }
+
+    fn retired(&self) -> BTreeMap<u32, Totals> {
+        let all = self.live.as_ref().and_then(|live| live.all_retired_totals().ok()).unwrap_or_default();
+        all.into_iter().map(|counted| (counted.if_id.0, counted.totals)).collect()
+    }
+
+    fn begin(&mut self) {
+        for tunnel in self.tunnels.values_mut() {
+            tunnel.seen = false;
+            tunnel.before = (tunnel.before.0, tunnel.totals);
+            tunnel.totals = Totals::default();
+            tunnel.sas.clear();
+            tunnel.drops = 0;
+        }
+    }
+
+    fn visit<K>(&mut self, tables: &Tables<K>, now_ns: u64) {
+        let foreign = tables.foreign.values().flatten();
+        for sa in tables.inbound.iter().chain(foreign) {
+            self.add(&sa.common, Direction::In, now_ns);
+        }
+        for sa in tables.outbound.iter() {
+            self.add(&sa.common, Direction::Out, now_ns);
+        }
+        for interface in tables.topology.interfaces.iter().filter(|interface| !interface.name.is_empty()) {
+            let id = interface.if_id.0;
+            if !self.tunnels.iter().any(|(key, tunnel)| key.if_id == id && tunnel.seen) {
+                self.tunnel(Key { if_id: id, peer: None }, now_ns);
+            }
+        }
+    }
+
+    fn tunnel(&mut self, key: Key, now_ns: u64) -> &mut Tunnel {
+        let tunnel = self.tunnels.entry(key).or_insert_with(|| Tunnel {
+            local: None,
+            peer_port: None,
+            sas: Vec::new(),
+            state: TunnelState::Down,
+            since_ns: now_ns,
+            last_packet_ns: 0,
+            totals: Totals::default(),
+            drops: 0,
+            rate: Rate::default(),
+            seen: false,
+            before: (now_ns, Totals::default()),
+        });
+        tunnel.seen = true;
+        tunnel
+    }
+
+    fn add(&mut self, sa: &Common, direction: Direction, now_ns: u64) {
+        let slot = Slot::new(sa.slot);
+        let uid = SaUid::new(sa.uid);
+        let usage =
+            slot.zip(uid).and_then(|(slot, uid)| self.live.as_ref()?.usage(slot, uid, direction).ok());
+        let usage = usage.unwrap_or_default();
+        let line = self.line(sa, direction, &usage, now_ns);
+        let (local, peer) = match direction {
+            Direction::In => (sa.dst, sa.src),
+            Direction::Out => (sa.src, sa.dst),
+        };
+        let tunnel = self.tunnel(Key { if_id: sa.if_id.0, peer: Some(peer) }, now_ns);
+        tunnel.local = Some(local);
+        tunnel.peer_port =
+            sa.encap.map(|ports| if direction == Direction::In { ports.src } else { ports.dst });
+        tunnel.last_packet_ns = tunnel.last_packet_ns.max(usage.last_use_ns);
+        tunnel.drops += usage.err_replay + usage.err_too_old + usage.err_integrity + usage.err_inner;
+        let (octets, packets) = match direction {
+            Direction::In => (&mut tunnel.totals.in_octets, &mut tunnel.totals.in_packets),
+            Direction::Out => (&mut tunnel.totals.out_octets, &mut tunnel.totals.out_packets),
+        };
+        *octets += usage.octets;
+        *packets += usage.packets;
+        tunnel.sas.push(line);
+    }
+
+    fn line(&self, sa: &Common, direction: Direction, usage: &Usage, now_ns: u64) -> SaLine {
+        let record = Slot::new(sa.slot).and_then(|slot| self.sad.as_ref()?.sa(slot).ok());
+        let record = record.and_then(|contents| match contents.occupant {
+            Occupant::Sa(record) if record.uid.get() == sa.uid => Some(record),
+            Occupant::Sa(_) | Occupant::Empty | Occupant::Larval(_) => None,
+        });
+        let installed_ns = record.as_ref().map_or(now_ns, |record| record.installed_ns);
+        let deadline_ns = record.as_ref().and_then(|record| record.limits.deadline_ns.hard());
+        SaLine {
+            spi: Spi(sa.spi.0),
+            direction,
+            algorithm: record.map(|record| algorithm(record.keying.algorithm(), sa.esn)).unwrap_or_default(),
+            packets: usage.packets,
+            octets: usage.octets,
+            seq: if direction == Direction::In { usage.iseq_top } else { usage.oseq },
+            age_seconds: seconds(now_ns.saturating_sub(installed_ns)),
+            expires_in_seconds: deadline_ns.map(|deadline| seconds(deadline.saturating_sub(now_ns))),
+        }
+    }
+
+    /// Works out states and rates; a tunnel without SAs stays as long as its interface does.
+    fn finish<K>(&mut self, tables: &Tables<K>, now_ns: u64) {
+        let named = |id: u32| tables.derived.interfaces.contains_key(&esp::IfId(id));
+        self.tunnels.retain(|key, tunnel| tunnel.seen || (named(key.if_id) && key.peer.is_some()));
+        let peers: Vec<u32> =
+            self.tunnels.iter().filter(|(key, _)| key.peer.is_some()).map(|(key, _)| key.if_id).collect();
+        self.tunnels.retain(|key, _| key.peer.is_some() || !peers.contains(&key.if_id));
+        for tunnel in self.tunnels.values_mut() {
+            tunnel.finish(now_ns);
+        }
+    }
+
+    fn add_up(&mut self, retired: BTreeMap<u32, Totals>) {
+        let mut now = retired;
+        for (key, tunnel) in &self.tunnels {
+            let totals = now.entry(key.if_id).or_default();
+            *totals = sum(*totals, tunnel.totals);
+        }
+        for (id, totals) in now {
+            let known = self.ids.entry(id).or_default();
+            *known = larger(*known, totals);
+        }
+    }
+}
+
+impl Tunnel {
+    fn finish(&mut self, now_ns: u64) {
+        let has = |direction| self.sas.iter().any(|sa| sa.direction == direction);
+        let state = match (has(Direction::In), has(Direction::Out)) {
+            (true, true) => TunnelState::Up,
+            (false, false) => TunnelState::Down,
+            _ => TunnelState::Half,
+        };
+        if state != self.state {
+            self.state = state;
+            self.since_ns = now_ns;
+        }
+        let (before_ns, before) = self.before;
+        let elapsed_ns = now_ns.saturating_sub(before_ns);
+        let per_second = |now: u64, before: u64| {
+            let count = u128::from(now.saturating_sub(before)) * 1_000_000_000;
+            u64::try_from(count / u128::from(elapsed_ns.max(1))).unwrap_or(u64::MAX)
+        };
+        self.rate = Rate {
+            in_bits: per_second(self.totals.in_octets, before.in_octets).saturating_mul(8),
+            in_packets: per_second(self.totals.in_packets, before.in_packets),
+            out_bits: per_second(self.totals.out_octets, before.out_octets).saturating_mul(8),
+            out_packets: per_second(self.totals.out_packets, before.out_packets),
+        };
+        self.before.0 = now_ns;
+    }
+}
+
+fn algorithm(algorithm: AlgorithmId, esn: bool) -> String {
+    let AlgorithmId::AesGcm16(_) = algorithm;
+    let esn = if esn { "-esn" } else { "" };
+    format!("aes{}gcm16{esn}", algorithm.key_octets() * 8)
+}
+
+fn sum(a: Totals, b: Totals) -> Totals {
+    Totals {
+        in_octets: a.in_octets + b.in_octets,
+        in_packets: a.in_packets + b.in_packets,
+        out_octets: a.out_octets + b.out_octets,
+        out_packets: a.out_packets + b.out_packets,
+        errors: a.errors + b.errors,
+    }
+}
+
+fn larger(a: Totals, b: Totals) -> Totals {
+    Totals {
+        in_octets: a.in_octets.max(b.in_octets),
+        in_packets: a.in_packets.max(b.in_packets),
+        out_octets: a.out_octets.max(b.out_octets),
+        out_packets: a.out_packets.max(b.out_packets),
+        errors: a.errors.max(b.errors),
+    }
+}
+
+/// Whole seconds of a time in nanoseconds.
+pub(super) fn seconds(ns: u64) -> u64 {
+    ns / 1_000_000_000
+}
+
+const LOOK_INTERVAL_NS: u64 = 100_000_000;

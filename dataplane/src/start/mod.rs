@@ -1,0 +1,276 @@
+//! From a checked configuration to a running engine, and back: every step that changed the machine is undone.
+//!
+//! The order matters: the lock keeps a second engine off before anything is touched; kernel devices are silenced
+//! before DPDK opens them; workers start when everything they read is there.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::queue::ArrayQueue;
+use crypto::{Choice, Crypto};
+use dpdk::{Lcore, Mbuf};
+use shm_protocol::live::Live;
+use shm_protocol::lock::{Service as Lock, ServiceLock};
+use shm_protocol::place::RuntimeDir;
+
+pub use error::Error;
+
+use crate::adopt::Adopter;
+use crate::bell::Bell;
+use crate::clock::boottime_ns;
+use crate::config::{Backend, Config};
+use crate::control::{Control, Order, Parts, View};
+use crate::netdev::{self, Neighbours, Netdev, Netlink, Prepared};
+use crate::path::shared::WorkerShared;
+use crate::publish;
+use crate::service::{Facts, PortFacts, Reloader, Service, Wake, WorkerFacts};
+use crate::tables::Tables;
+use crate::tables::topology::Mac;
+use crate::worker::{Pulse, Worker, idle_by_default};
+use eal::Dpdk;
+
+mod eal;
+mod error;
+mod hugepages;
+mod ports;
+mod workers;
+
+/// A running engine.
+pub struct Engine {
+    stop: Arc<AtomicBool>,
+    bell: Arc<Bell>,
+    wake: Arc<Wake>,
+    workers: Vec<JoinHandle<Result<(), dpdk::Error>>>,
+    control: Option<JoinHandle<()>>,
+    service: Vec<JoinHandle<()>>,
+    facts: Arc<Facts<crypto::Key>>,
+    dpdk: Dpdk,
+    prepared: Vec<Prepared>,
+    _lock: ServiceLock,
+}
+
+/// What the engine is started with.
+pub struct Options {
+    /// The configuration file, read again on reload.
+    pub file: PathBuf,
+    /// What it says.
+    pub config: Config,
+    /// The user's own EAL arguments.
+    pub eal: Vec<OsString>,
+}
+
+impl Engine {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// [`Error`], one line; what was changed on the machine is undone.
+    pub fn start(options: Options) -> Result<Self, Error> {
+        let Options { file, config, eal } = options;
+        let started_ns = boottime_ns();
+        let dir = RuntimeDir::prepare(&config.engine.runtime_dir)?;
+        let lock = ServiceLock::acquire(&dir, Lock::Engine)?;
+        let live = Arc::new(Live::attach_or_create(&dir)?);
+        let crypto = Arc::new(Crypto::new(choice(config.backend))?);
+        tracing::info!("{}", crypto.describe());
+        let mut netlink = Netlink::connect().map_err(netdev::Error::Netlink)?;
+        let prepared = ports::prepare(&mut netlink, &config)?;
+        let dpdk = eal::start(&config, dir.path(), eal)?;
+        let started = ports::start(&config, &dpdk, &prepared)?;
+        let macs = started.macs.clone();
+        let devices = Devices::open(&mut netlink, &config, &macs)?;
+        let topology = config.topology(&macs, None);
+        let workers = config.engine.workers.len();
+        let (publisher, subscribers) = publish::channel(Tables::new(topology.clone()), workers);
+        let view = Arc::new(View::new(publisher.newest()));
+        let shared: Vec<Arc<WorkerShared<Mbuf>>> =
+            (0..workers).map(|_| WorkerShared::new(config.ports.len())).collect();
+        let pulses: Vec<Arc<Pulse>> = (0..workers).map(|_| Arc::default()).collect();
+        let facts = Arc::new(Facts {
+            started_ns,
+            crypto: crypto.describe(),
+            dpdk: dpdk::version(),
+            dir: dir.clone(),
+            workers: worker_facts(&config, &shared, &pulses),
+            ports: port_facts(&config, started.ports),
+            view: Arc::clone(&view),
+        });
+        let common = Common::new()?;
+        let adopter = Adopter::new(dir.clone(), live, Arc::clone(&crypto), topology.clone(), publisher);
+        let pool = dpdk.pool;
+        let parts = Parts {
+            adopter,
+            workers: shared.clone(),
+            taps: devices.taps,
+            tuns: devices.tuns,
+            neighbours: devices.neighbours,
+            alloc: Box::new(move || pool.alloc()),
+            mtu_octets: eal::largest_mtu(&config),
+            dir,
+            view,
+            orders: Arc::clone(&common.orders),
+            bell: Arc::clone(&common.bell),
+            stop: Arc::clone(&common.stop),
+        };
+        let control = Control::new(parts).map_err(Error::Control)?;
+        let queues = crate::ports::dpdk::share_out(started.queues, workers, dpdk.pool);
+        let mut engine = Self {
+            stop: common.stop,
+            bell: common.bell,
+            wake: common.wake,
+            workers: Vec::new(),
+            control: None,
+            service: Vec::new(),
+            facts,
+            dpdk,
+            prepared,
+            _lock: lock,
+        };
+        engine.start_workers(&config, &crypto, queues, subscribers, &shared, pulses)?;
+        engine.start_control(control)?;
+        let listen = config.metrics;
+        let reloader =
+            Reloader { file, config, topology, macs, orders: common.orders, bell: Arc::clone(&engine.bell) };
+        engine.start_service(reloader, listen)?;
+        Ok(engine)
+    }
+
+    /// Returns what wakes the service thread.
+    #[must_use]
+    pub fn wake(&self) -> Arc<Wake> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Stops everything and undoes what was changed on the machine.
+    ///
+    /// # Errors
+    /// What ended a worker before its time.
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.halt()
+    }
+
+    fn start_control(&mut self, control: Control<Mbuf, Crypto>) -> Result<(), Error> {
+        let eal = self.dpdk.eal;
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            // Without registration buffers come from the pool's shared ring, which is slower, not wrong.
+            let _lcore = Lcore::register(eal);
+            control.run();
+        });
+        self.control = Some(thread.map_err(Error::Thread)?);
+        Ok(())
+    }
+
+    fn start_service(
+        &mut self,
+        reloader: Reloader,
+        listen: Option<std::net::SocketAddr>,
+    ) -> Result<(), Error> {
+        let socket = crate::service::control_socket(self.facts.dir.path());
+        let service = Service::new(Arc::clone(&self.facts), reloader, Arc::clone(&self.wake));
+        let service = service.map_err(|cause| Error::Socket { path: socket, cause })?;
+        if let Some(address) = listen {
+            let thread = service.metrics().serve(address, Arc::clone(&self.wake));
+            self.service.push(thread.map_err(|cause| Error::Metrics { address, cause })?);
+        }
+        self.service.push(service.spawn().map_err(Error::Thread)?);
+        Ok(())
+    }
+
+    fn halt(&mut self) -> Result<(), Error> {
+        self.wake.stop();
+        self.stop.store(true, Ordering::SeqCst);
+        self.bell.ring();
+        let mut result = Ok(());
+        for worker in self.workers.drain(..) {
+            match worker.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => result = Err(Error::Dpdk(error)),
+                Err(_) => result = Err(Error::WorkerPanicked),
+            }
+        }
+        for thread in self.control.take().into_iter().chain(self.service.drain(..)) {
+            let _ = thread.join();
+        }
+        self.prepared.clear();
+        result
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // After `stop` there is nothing left to do; after a failed start everything is.
+        let _ = self.halt();
+    }
+}
+
+/// What all threads share.
+struct Common {
+    stop: Arc<AtomicBool>,
+    bell: Arc<Bell>,
+    wake: Arc<Wake>,
+    orders: Arc<ArrayQueue<Order>>,
+}
+
+impl Common {
+    fn new() -> Result<Self, Error> {
+        Ok(Self {
+            stop: Arc::default(),
+            bell: Arc::new(Bell::new().map_err(Error::Control)?),
+            wake: Arc::new(Wake::new().map_err(Error::Control)?),
+            orders: Arc::new(ArrayQueue::new(4)),
+        })
+    }
+}
+
+/// The kernel's side of ports and interfaces.
+#[derive(Default)]
+struct Devices {
+    taps: Vec<Netdev>,
+    tuns: Vec<Option<Netdev>>,
+    neighbours: Option<Neighbours>,
+}
+
+impl Devices {
+    fn open(netlink: &mut Netlink, config: &Config, macs: &[Mac]) -> Result<Self, netdev::Error> {
+        if !config.engine.netdevs {
+            return Ok(Self::default());
+        }
+        let taps = netdev::open_taps(netlink, config, macs)?;
+        let mut tuns = Vec::with_capacity(config.interfaces.len());
+        for interface in &config.interfaces {
+            tuns.push(Some(netdev::open_tun(netlink, interface)?));
+        }
+        netdev::give_routes(netlink, config)?;
+        Ok(Self { taps, tuns, neighbours: Some(Neighbours::follow()?) })
+    }
+}
+
+fn choice(backend: Backend) -> Choice {
+    match backend {
+        Backend::Auto => Choice::Auto,
+        Backend::IpsecMb => Choice::IpsecMb,
+        Backend::RustCrypto => Choice::RustCrypto,
+    }
+}
+
+fn worker_facts(
+    config: &Config,
+    shared: &[Arc<WorkerShared<Mbuf>>],
+    pulses: &[Arc<Pulse>],
+) -> Vec<WorkerFacts> {
+    let workers = config.engine.workers.iter().zip(shared).zip(pulses);
+    workers
+        .map(|((cpu, shared), pulse)| WorkerFacts {
+            cpu: *cpu,
+            pulse: Arc::clone(pulse),
+            counters: Arc::clone(shared) as Arc<dyn crate::service::HasCounters>,
+        })
+        .collect()
+}
+
+fn port_facts(config: &Config, ports: Vec<dpdk::Port>) -> Vec<PortFacts> {
+    let named = config.ports.iter().zip(ports);
+    named.map(|(config, port)| PortFacts { name: config.name.to_string(), port }).collect()
+}
