@@ -275,3 +275,233 @@ pub(crate) struct PolicyImage {
     pub(crate) selector: SelectorImage,
     pub(crate) spare: [u8; 80],
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::LiveRecord;
+    use std::mem::offset_of;
+
+    const PAGE: &str = include_str!("../../docs/segment-layout.md");
+
+    /// Returns the rows under a heading, cells trimmed of blanks and backticks.
+    fn rows(heading: &str) -> Vec<Vec<String>> {
+        let (_, section) = PAGE.split_once(&format!("\n## {heading}\n")).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let table = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+        table
+            .map(|line| line.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect())
+            .collect()
+    }
+
+    fn octets<T, F>(_: impl Fn(&T) -> &F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Compares a struct with the table of its name, field by field and end to end.
+    macro_rules! table {
+        ($name:ident { $($field:ident),* }) => {{
+            let code = [$((stringify!($field), offset_of!($name, $field), octets(|of: &$name| &of.$field))),*];
+            let page: Vec<(String, usize, usize)> = rows(stringify!($name))
+                .iter()
+                .map(|row| (row[3].clone(), row[1].parse().unwrap(), row[2].parse().unwrap()))
+                .collect();
+            let code: Vec<_> = code.into_iter().map(|(name, at, len)| (name.to_owned(), at, len)).collect();
+            assert_eq!(page, code, "{}", stringify!($name));
+            let ends = code.iter().map(|(_, at, len)| at + len);
+            let starts = code.iter().skip(1).map(|(_, at, _)| *at).chain([size_of::<$name>()]);
+            assert!(ends.eq(starts), "{} has a hole or a field that is not listed", stringify!($name));
+        }};
+    }
+
+    #[test]
+    fn the_page_says_where_every_field_is() {
+        table!(Prefix {
+            magic,
+            major,
+            minor,
+            header_octets,
+            record_octets,
+            second_octets,
+            slots_log2,
+            features_required,
+            features_optional,
+            boot_id,
+            instance,
+            writer_pid,
+            reserved,
+            file_octets,
+            regions
+        });
+        table!(SadHeader {
+            fixed,
+            instance,
+            writer_pid,
+            reserved,
+            file_octets,
+            regions,
+            capacity,
+            policy_capacity,
+            sa_count,
+            policy_count,
+            sa_used,
+            policy_used,
+            redo_entry_octets,
+            ring_entries_log2,
+            spare_line,
+            generation,
+            ring_head,
+            spare_generation,
+            redo_state,
+            redo_count,
+            redo_generation,
+            redo_ring_head,
+            redo_sa_count,
+            redo_policy_count,
+            redo_sa_used,
+            redo_policy_used,
+            redo_instance,
+            spare_redo
+        });
+        table!(SaImage {
+            sequence,
+            state,
+            direction,
+            mode,
+            algorithm,
+            key_octets,
+            selector_count,
+            family,
+            copy_dscp,
+            flags,
+            spi,
+            if_id,
+            reqid,
+            owner,
+            uid,
+            generation,
+            replay_window_pkts,
+            encap_sport,
+            encap_dport,
+            src,
+            dst,
+            key,
+            salt,
+            tfc_pad,
+            mark_value,
+            mark_mask,
+            set_mark_value,
+            set_mark_mask,
+            cpu,
+            reserved,
+            installed_ns,
+            soft_deadline_ns,
+            hard_deadline_ns,
+            soft_octets,
+            hard_octets,
+            soft_packets,
+            hard_packets,
+            initial_oseq,
+            initial_iseq_top,
+            freed_ns,
+            last_high,
+            selectors,
+            spare
+        });
+        table!(SelectorImage {
+            family,
+            proto,
+            reserved,
+            sport_lo,
+            sport_hi,
+            dport_lo,
+            dport_hi,
+            src_lo,
+            src_hi,
+            dst_lo,
+            dst_hi
+        });
+        table!(PolicyImage {
+            sequence,
+            state,
+            direction,
+            action,
+            template_mode,
+            template_family,
+            template_has_spi,
+            reserved,
+            if_id,
+            priority,
+            owner,
+            order,
+            generation,
+            template_src,
+            template_dst,
+            template_reqid,
+            template_spi,
+            users,
+            mark_value,
+            mark_mask,
+            selector,
+            spare
+        });
+        table!(LiveHeader {
+            fixed,
+            instance,
+            writer_pid,
+            reserved,
+            file_octets,
+            regions,
+            records_used,
+            totals_used,
+            events_log2,
+            totals_log2,
+            arena_words,
+            spare_line,
+            adopted_generation,
+            heartbeat_ns,
+            event_head,
+            spare_event,
+            journal_state,
+            journal_slot,
+            journal_uid,
+            journal_totals_index,
+            journal_reserved,
+            journal_totals
+        });
+        table!(LiveRecord {
+            uid,
+            next_seq,
+            out_octets,
+            out_packets,
+            out_last_use_ns,
+            out_exhausted,
+            spare_out,
+            window_top,
+            in_octets,
+            in_packets,
+            in_last_use_ns,
+            spare_in,
+            err_replay,
+            err_too_old,
+            err_integrity,
+            err_inner,
+            place,
+            if_id,
+            spare_window,
+            ring
+        });
+        table!(TotalsRecord { if_id, reserved, sums, spare });
+    }
+
+    #[test]
+    fn the_page_says_where_every_region_is() {
+        let regions = |heading| -> Vec<u64> {
+            rows(heading).iter().map(|row| u64::from_str_radix(&row[1][2..], 16).unwrap()).collect()
+        };
+        let expected = [0, sad::REDO, sad::RING, sad::RECORDS, sad::POLICIES, sad::END];
+        assert_eq!(regions("Regions of `sad`"), expected);
+        let expected = [0, live::EVENTS, live::TOTALS, live::RECORDS, live::ARENA, live::END];
+        assert_eq!(regions("Regions of `live`"), expected);
+    }
+}
