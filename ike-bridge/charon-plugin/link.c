@@ -30,6 +30,9 @@
 #define RETRY_IDLE_MS 500
 #define MAX_LEFT_OVER 65536 /* deletes that a long absence of the bridge may leave */
 
+static const char *names[] = { "", "hello", "get_spi", "add_sa", "update_sa", "query_sa", "del_sa", "flush_sas",
+	"add_policy", "query_policy", "del_policy", "flush_policies" };
+
 typedef struct request_t {
 	TAILQ_ENTRY(request_t) next;
 	struct espalier_header *message; /* the caller's own while it waits, then a copy */
@@ -101,9 +104,10 @@ bool link_call(link_t *this, uint16_t type, void *message, uint32_t octets, stru
 		free(request);
 	}
 	this->mutex->unlock(this->mutex);
-	if (!done) {
-		DBG1(DBG_KNL, "espalier: the bridge at %s did not answer request type %u in time%s", this->path, type,
-			 keep ? ", kept until it is back" : "");
+	if (keep) {
+		DBG2(DBG_KNL, "espalier: %s is kept until the bridge at %s is back", names[type], this->path);
+	} else if (!done) {
+		DBG1(DBG_KNL, "espalier: the bridge at %s did not answer %s in time", this->path, names[type]);
 	}
 	thread_cancelability(old);
 	return done;
@@ -166,7 +170,8 @@ static bool dial(link_t *this)
 	if (reply.header.version != ESPALIER_VERSION || reply.status != ESPALIER_SUCCESS) {
 		return hang_up(this, reply.detail[0] ? reply.detail : "it refuses the hello");
 	}
-	DBG1(DBG_KNL, "espalier: connected to the bridge at %s: %s", this->path, reply.detail);
+	DBG1(DBG_KNL, "espalier: connected to the bridge at %s%s%s", this->path, reply.detail[0] ? ": " : "",
+		 reply.detail);
 	this->mourned = FALSE;
 	this->mutex->lock(this->mutex);
 	this->down_since_ms = 0;
