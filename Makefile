@@ -3,7 +3,8 @@ PROFILE ?= dev
 CARGO = PATH="$$(configs/setup/cargo-path):$$PATH" cargo
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = build/libstrongswan-kernel-espalier.so
-PREFIX ?= /usr/local
+# Where the units of configs/systemd look.
+SBIN = $(DESTDIR)/usr/sbin
 
 .PHONY: help
 help: ## lists the targets
@@ -21,6 +22,10 @@ plugin: setup ## builds the charon plugin
 build: setup plugin ## builds the three programs and the plugin
 	@$(CARGO) build --workspace --bins --profile $(PROFILE)
 
+.PHONY: demo
+demo: build ## two hosts talk through an Espalier gateway, rekeyed under traffic (as root)
+	@$(CARGO) run --quiet --profile $(PROFILE) --package espalier-tests --bin demo
+
 .PHONY: test
 test: build ## every test: units, properties, end to end in network namespaces (as root)
 	@$(CARGO) test --workspace --profile $(PROFILE)
@@ -31,3 +36,14 @@ lint: setup ## format, clippy, length of files, TODOs
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@.ci/file-length
 	@.ci/todo
+
+.PHONY: install
+install: setup plugin ## installs programs, plugin, units and a sample gateway file; starts nothing (as root)
+	@$(CARGO) build --release --package dataplane --package ike-bridge --package espctl --bins
+	install -D -m 755 -t $(SBIN) $(TARGET)/release/espalier $(TARGET)/release/ike-bridge
+	install -D -m 755 -t $(DESTDIR)/usr/bin $(TARGET)/release/espctl
+	install -D -m 644 -t $(DESTDIR)/usr/lib/ipsec/plugins $(PLUGIN)
+	install -D -m 644 -t $(DESTDIR)/etc/strongswan.d/charon configs/strongswan/kernel-espalier.conf
+	install -D -m 644 -t $(DESTDIR)/lib/systemd/system configs/systemd/*.service
+	test -e $(DESTDIR)/etc/espalier/gateway.toml || \
+		install -D -m 600 configs/gateway.toml $(DESTDIR)/etc/espalier/gateway.toml
