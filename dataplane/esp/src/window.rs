@@ -144,47 +144,28 @@ impl<'a> ReplayWindow<'a> {
         verdict
     }
 
-    /// Accepts packets of one SA whose ICVs matched, each once: one compare-and-swap for all that share a word.
+    /// Accepts packets of one SA whose ICVs matched, each once: one compare-and-swap for neighbours that share a word.
     ///
     /// `verdicts[i]` becomes what [`Self::advance`] would say about `fresh[i]`. The two must be of one length; what is left
-    /// over in the longer is not looked at.
+    /// over in the longer is neither accepted nor judged.
+    #[inline]
     pub fn advance_burst(&self, fresh: &[Fresh], verdicts: &mut [Result<(), DropReason>]) {
-        for (fresh, verdicts) in fresh.chunks(64).zip(verdicts.chunks_mut(64)) {
-            self.advance_chunk(fresh, verdicts);
-        }
-    }
-
-    /// At most 64 packets, so that one bit of a word can stand for each.
-    fn advance_chunk(&self, fresh: &[Fresh], verdicts: &mut [Result<(), DropReason>]) {
-        let (mut done, mut highest) = (0u64, 0u64);
-        for (at, first) in fresh.iter().enumerate() {
-            if done >> at & 1 != 0 {
-                continue;
-            }
+        let both = fresh.len().min(verdicts.len());
+        let (mut fresh, mut verdicts) = (fresh.get(..both).unwrap_or_default(), verdicts);
+        let mut highest = 0;
+        while let Some(first) = fresh.first() {
             let block = first.block();
-            let (mut bits, mut members) = (0u64, 0u64);
-            for (other_at, other) in
-                fresh.iter().enumerate().skip(at).filter(|(_, other)| other.block() == block)
-            {
-                members |= 1 << other_at;
+            let (mut bits, mut pkts) = (0, 0);
+            for other in fresh.iter().take_while(|other| other.block() == block) {
                 bits |= other.bit();
+                pkts += 1;
             }
-            done |= members;
+            let (group, rest) = fresh.split_at(pkts);
+            let (group_verdicts, rest_verdicts) = verdicts.split_at_mut(pkts);
             let before = self.set(block, bits);
-            let mut seen = before.unwrap_or_default();
-            for (other, verdict) in
-                fresh.iter().zip(verdicts.iter_mut()).skip(at).filter(|(o, _)| o.block() == block)
-            {
-                *verdict = match before {
-                    None => Err(DropReason::TooOld),
-                    Some(_) if seen & other.bit() != 0 && !self.off => Err(DropReason::Replay),
-                    Some(_) => Ok(()),
-                };
-                seen |= other.bit();
-                if verdict.is_ok() {
-                    highest = highest.max(other.seq);
-                }
-            }
+            let accepted = judge(group, group_verdicts, before, self.off);
+            highest = highest.max(accepted);
+            (fresh, verdicts) = (rest, rest_verdicts);
         }
         if highest > self.top.load(Ordering::Relaxed) {
             self.top.fetch_max(highest, Ordering::Relaxed);
@@ -220,6 +201,24 @@ impl<'a> ReplayWindow<'a> {
         let place = if words.is_power_of_two() { block & (words - 1) } else { block.checked_rem(words)? };
         self.ring.get(usize::try_from(place).ok()?)
     }
+}
+
+/// Gives each packet of one block its verdict by the bits set `before`, and returns the highest number accepted or 0.
+#[inline]
+fn judge(group: &[Fresh], verdicts: &mut [Result<(), DropReason>], before: Option<u64>, off: bool) -> u64 {
+    let (mut seen, mut highest) = (before.unwrap_or_default(), 0);
+    for (fresh, verdict) in group.iter().zip(verdicts) {
+        *verdict = match before {
+            None => Err(DropReason::TooOld),
+            Some(_) if seen & fresh.bit() != 0 && !off => Err(DropReason::Replay),
+            Some(_) => Ok(()),
+        };
+        seen |= fresh.bit();
+        if verdict.is_ok() {
+            highest = highest.max(fresh.seq);
+        }
+    }
+    highest
 }
 
 /// How a word's block stands to another.
