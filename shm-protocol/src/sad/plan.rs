@@ -139,7 +139,8 @@ impl Plan {
         if self.policy_count > capacity && self.policy_count > header.policy_count.load(Ordering::Relaxed) {
             return Err(Error::PoliciesFull { capacity });
         }
-        if self.instance != reader.instance() {
+        // SAs that run on no segment yet have used no number: they may run on the first one there is.
+        if self.instance != reader.instance() && !reader.instance().is_none() {
             let installs = |entry: &&Entry| {
                 SaImage::ref_from_bytes(entry.words.as_bytes())
                     .is_ok_and(|image| entry.kind == kind::SA && image.state == record::sa::INSTALLED)

@@ -55,7 +55,7 @@ impl Transaction {
         self
     }
 
-    /// Names the `live` segment that SAs run on from now. Refused by commit while SAs are left.
+    /// Names the `live` segment that SAs run on from now. Refused by commit while SAs are left that run on another.
     pub fn set_instance(&mut self, instance: InstanceId) -> &mut Self {
         self.changes.push(Change::Instance(instance));
         self
