@@ -15,7 +15,8 @@ fn page() -> String {
     for reason in DropReason::ALL {
         let (name, severity) = (reason.name(), reason.severity().name());
         let xfrm = reason.xfrm_stat().unwrap_or("");
-        writeln!(page, "| `{name}` | {} | {severity} | {} | {xfrm} |", reason.sentence(), reason.rfc()).unwrap();
+        let _ =
+            writeln!(page, "| `{name}` | {} | {severity} | {} | {xfrm} |", reason.sentence(), reason.rfc());
     }
     page
 }
