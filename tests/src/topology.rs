@@ -154,6 +154,14 @@ impl Sites {
         }
     }
 
+    /// Pings once from each host to the other, so that every neighbour on the way is known.
+    ///
+    /// A gateway holds one packet for an unknown neighbour; the first few of a flow would be lost to that.
+    pub fn acquaint(&self) -> Result<()> {
+        self.host_a.ping(&Side::B.host_v4(), 1)?;
+        self.host_b.ping(&Side::A.host_v4(), 1).map(drop)
+    }
+
     /// Returns a flow of numbered datagrams from the host of `from` to the other one over IPv4.
     pub fn flow_v4(&self, from: Side, port: u16, pps: u32) -> Result<FlowSpec> {
         self.flow(from, &from.host_v4(), &from.other().host_v4(), port, pps)

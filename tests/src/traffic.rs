@@ -131,16 +131,13 @@ impl Flow {
 
     /// Waits until `count` more datagrams have arrived than now: traffic flows.
     pub fn await_progress(&self, count: u64, deadline: Duration) -> Result<()> {
-        let target = self.received() + count;
-        wait::until_true(&format!("{}: {count} more datagrams", self.spec.label), deadline, || {
-            self.received() >= target
-        })
+        progress([self], count, deadline)
     }
 
     /// Ends the sender, lets what is under way arrive, and reports.
     pub fn finish(self) -> Result<FlowReport> {
+        self.stop();
         let Self { spec, shared, sender, receiver } = self;
-        shared.stop.store(true, Ordering::Release);
         let took = joined(sender)?;
         shared.drained.store(true, Ordering::Release);
         let seen = joined(receiver)?;
@@ -161,6 +158,30 @@ impl Flow {
             pps: u64::try_from(u128::from(sent) * 1000 / took.as_millis().max(1))?,
         })
     }
+}
+
+impl Flow {
+    fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+    }
+}
+
+/// Waits until `count` more datagrams of every flow have arrived than now.
+pub fn progress<'a>(flows: impl IntoIterator<Item = &'a Flow>, count: u64, deadline: Duration) -> Result<()> {
+    let targets: Vec<_> = flows.into_iter().map(|flow| (flow, flow.received() + count)).collect();
+    for (flow, target) in targets {
+        wait::until_true(&format!("{}: {count} more datagrams", flow.spec.label), deadline, || {
+            flow.received() >= target
+        })?;
+    }
+    Ok(())
+}
+
+/// Ends all flows together and reports on each.
+pub fn finish(flows: impl IntoIterator<Item = Flow>) -> Result<Vec<FlowReport>> {
+    let flows: Vec<_> = flows.into_iter().collect();
+    flows.iter().for_each(Flow::stop);
+    flows.into_iter().map(Flow::finish).collect()
 }
 
 impl FlowReport {
@@ -241,7 +262,7 @@ fn receive(spec: &FlowSpec, shared: &Shared) -> Result<Received> {
         if shared.drained.load(Ordering::Acquire) {
             let since = ended.get_or_insert_with(Instant::now);
             let quiet = last.map_or(*since, |at| at.max(*since)).elapsed() > QUIET;
-            if seen.unique >= shared.sent.load(Ordering::Relaxed) && since.elapsed() > QUIET / 3 || quiet {
+            if seen.unique >= shared.sent.load(Ordering::Relaxed) && since.elapsed() > QUIET / 5 || quiet {
                 break;
             }
         }

@@ -11,7 +11,7 @@ use espalier_tests::netns::veth;
 use espalier_tests::pair::{self, Outer, Pair, Wire};
 use espalier_tests::swanctl::{Child, Connection};
 use espalier_tests::topology::{self, Side, Sites, Stack};
-use espalier_tests::traffic::{Flow, FlowReport, FlowSpec, MARKER};
+use espalier_tests::traffic::{self, Flow, FlowSpec, MARKER};
 use espalier_tests::{World, wait};
 
 fn routed(side: Side, if_id_out: u32) -> GatewayToml {
@@ -24,19 +24,17 @@ fn routed(side: Side, if_id_out: u32) -> GatewayToml {
 /// Brings the tunnel up, rekeys it once from each side, and expects every datagram to arrive once.
 fn carries_traffic_through_rekeyings(pair: &mut Pair) {
     pair.a.ike().unwrap().initiate("net").unwrap();
+    pair.sites.acquaint().unwrap();
     let flows: Vec<_> = [Side::A, Side::B]
         .map(|side| Flow::start(pair.sites.flow_v4(side, 7004, 1000).unwrap()).unwrap())
         .into_iter()
         .collect();
     for gateway in [&pair.a, &pair.b] {
-        for flow in &flows {
-            flow.await_progress(300, wait::STEP).unwrap();
-        }
+        traffic::progress(&flows, 300, wait::STEP).unwrap();
         gateway.ike().unwrap().rekey_child("net").unwrap();
     }
-    for flow in flows {
-        flow.await_progress(300, wait::STEP).unwrap();
-        let report = flow.finish().unwrap();
+    traffic::progress(&flows, 300, wait::STEP).unwrap();
+    for report in traffic::finish(flows).unwrap() {
         assert!(report.is_perfect(), "{report:?}");
     }
     pair.check().unwrap();
@@ -105,6 +103,8 @@ impl Twins {
         let ike = self.pair.a.ike().unwrap();
         ike.initiate("one").unwrap();
         ike.initiate("two").unwrap();
+        self.pair.sites.acquaint().unwrap();
+        self.pair.sites.host_a.ping(SECOND, 1).unwrap();
         let wire = self.pair.capture().unwrap();
         let mut payloads = [0_u64; 2];
         let flows = [self.flow_to(&Side::B.host_v4(), 7001), self.flow_to(SECOND, 7002)];
@@ -113,15 +113,14 @@ impl Twins {
             for (list, name) in spis.iter_mut().zip(["one", "two"]) {
                 list.extend(self.pair.b.ike().unwrap().inbound_spis(name).unwrap());
             }
-            flows.iter().for_each(|flow| flow.await_progress(300, wait::STEP).unwrap());
+            traffic::progress(&flows, 300, wait::STEP).unwrap();
             self.pair.a.ike().unwrap().rekey_child(child).unwrap();
         }
-        flows.iter().for_each(|flow| flow.await_progress(300, wait::STEP).unwrap());
+        traffic::progress(&flows, 300, wait::STEP).unwrap();
         for (list, name) in spis.iter_mut().zip(["one", "two"]) {
             list.extend(self.pair.b.ike().unwrap().inbound_spis(name).unwrap());
         }
-        for (flow, sent) in flows.into_iter().zip(&mut payloads) {
-            let report = flow.finish().unwrap();
+        for (report, sent) in traffic::finish(flows).unwrap().into_iter().zip(&mut payloads) {
             assert!(report.is_perfect(), "{report:?}");
             *sent = report.sent;
         }
@@ -244,6 +243,9 @@ fn two_peers_behind_one_if_id_get_their_own_packets_through_interleaved_rekeying
     let ike = hub.gateway.ike().unwrap();
     ike.initiate("to-b").unwrap();
     ike.initiate("to-c").unwrap();
+    hub.sites.acquaint().unwrap();
+    hub.host_c.ping("10.1.0.2", 1).unwrap();
+    hub.host_c.ping("10.2.0.2", 1).unwrap();
     let wire_b = Wire::start(&hub.world, &hub.sites, "wan").unwrap();
     let wire_c = espalier_tests::capture::Capture::start(
         &hub.world,
@@ -263,11 +265,11 @@ fn two_peers_behind_one_if_id_get_their_own_packets_through_interleaved_rekeying
         (ike, "to-b"),
     ];
     for (charon, child) in rekey {
-        flows.iter().for_each(|flow| flow.await_progress(200, wait::STEP).unwrap());
+        traffic::progress(&flows, 200, wait::STEP).unwrap();
         charon.rekey_child(child).unwrap();
     }
-    flows.iter().for_each(|flow| flow.await_progress(200, wait::STEP).unwrap());
-    let reports: Vec<FlowReport> = flows.into_iter().map(|flow| flow.finish().unwrap()).collect();
+    traffic::progress(&flows, 200, wait::STEP).unwrap();
+    let reports = traffic::finish(flows).unwrap();
     for report in &reports {
         assert!(report.is_perfect(), "{report:?}");
     }

@@ -4,7 +4,7 @@
 
 use espalier_tests::pair::{self, Outer, Pair};
 use espalier_tests::topology::{self, Side};
-use espalier_tests::traffic::Flow;
+use espalier_tests::traffic::{self, Flow};
 use espalier_tests::{esp_trace, wait};
 
 /// Starts two gateways; the lines go into gateway A's tunnel.
@@ -27,6 +27,7 @@ fn pair(test: &str, lines: &[&str]) -> Pair {
 fn rekeys_itself(test: &str, lines: &[&str], rekeyings: usize) {
     let mut pair = pair(test, lines);
     pair.a.ike().unwrap().initiate("net").unwrap();
+    pair.sites.acquaint().unwrap();
     let wire = pair.capture().unwrap();
     let flows =
         [Side::A, Side::B].map(|side| Flow::start(pair.sites.flow_v4(side, 7004, 1000).unwrap()).unwrap());
@@ -36,9 +37,8 @@ fn rekeys_itself(test: &str, lines: &[&str], rekeyings: usize) {
         Ok((seen.len() > rekeyings).then_some(()))
     })
     .unwrap();
-    flows.iter().for_each(|flow| flow.await_progress(200, wait::STEP).unwrap());
-    for flow in flows {
-        let report = flow.finish().unwrap();
+    traffic::progress(&flows, 200, wait::STEP).unwrap();
+    for report in traffic::finish(flows).unwrap() {
         assert!(report.is_perfect(), "{report:?}");
     }
     let captured = wire.finish().unwrap();

@@ -4,7 +4,7 @@
 
 use espalier_tests::pair::{self, Outer, Pair};
 use espalier_tests::topology::{self, Side};
-use espalier_tests::traffic::Flow;
+use espalier_tests::traffic::{self, Flow};
 use espalier_tests::wait;
 
 #[test]
@@ -18,9 +18,10 @@ fn a_reload_adds_a_route_refuses_nonsense_and_loses_nothing() {
     let (a, b) = (connection(Side::A), connection(Side::B));
     let mut pair = Pair::start("reload", [toml(Side::A), toml(Side::B)], [&[a], &[b]]).unwrap();
     pair.a.ike().unwrap().initiate("net").unwrap();
+    pair.sites.acquaint().unwrap();
     let flows =
         [Side::A, Side::B].map(|side| Flow::start(pair.sites.flow_v4(side, 7004, 1000).unwrap()).unwrap());
-    let progress = || flows.iter().for_each(|flow| flow.await_progress(300, wait::STEP).unwrap());
+    let progress = || traffic::progress(&flows, 300, wait::STEP).unwrap();
     progress();
     // The tunnel holds IPv6 as well, but no route led into it so far.
     for gateway in [&mut pair.a, &mut pair.b] {
@@ -40,8 +41,7 @@ fn a_reload_adds_a_route_refuses_nonsense_and_loses_nothing() {
     assert!(code != 0 && format!("{out}{err}").contains("restart"), "{code}: {out}{err}");
     progress();
     pair.sites.host_a.ping(&Side::B.host_v6(), 1).unwrap();
-    for flow in flows {
-        let report = flow.finish().unwrap();
+    for report in traffic::finish(flows).unwrap() {
         assert!(report.is_perfect(), "{report:?}");
     }
     pair.check().unwrap();

@@ -9,7 +9,7 @@ use espalier_tests::ledger::Ledger;
 use espalier_tests::pair::{self, Outer, Pair};
 use espalier_tests::pcap::{self, Frame};
 use espalier_tests::topology::{self, Side};
-use espalier_tests::traffic::{Flow, FlowReport, MARKER};
+use espalier_tests::traffic::{self, Flow, FlowReport, MARKER};
 use espalier_tests::{Gateway, esp_trace, inject, wait};
 
 /// Grace of the bridge after a new charon process. Units: seconds.
@@ -26,6 +26,7 @@ fn pair(test: &str) -> Pair {
     let grace = ["--grace".to_owned(), GRACE_SECONDS.to_string()];
     let pair = Pair::start_with(test, [toml(Side::A), toml(Side::B)], [&[a], &[b]], &grace).unwrap();
     pair.a.ike().unwrap().initiate("net").unwrap();
+    pair.sites.acquaint().unwrap();
     pair
 }
 
@@ -38,7 +39,7 @@ fn flows(pair: &Pair, pps: u32) -> [Flow; 2] {
 }
 
 fn progress(flows: &[Flow; 2]) {
-    flows.iter().for_each(|flow| flow.await_progress(200, wait::LONG).unwrap());
+    traffic::progress(flows, 200, wait::LONG).unwrap();
 }
 
 fn spis(gateway: &Gateway) -> HashSet<String> {
@@ -65,8 +66,7 @@ fn traffic_goes_on_while_charon_is_dead_and_nothing_stale_is_left() {
     charon.start(&pair.world).unwrap();
     progress(&running);
     assert_eq!(spis(&pair.a), before, "a new charon alone retires nothing");
-    for flow in running {
-        let report = flow.finish().unwrap();
+    for report in traffic::finish(running).unwrap() {
         assert!(report.is_perfect(), "{report:?}");
     }
     let again = flows(&pair, 1000);
@@ -79,8 +79,7 @@ fn traffic_goes_on_while_charon_is_dead_and_nothing_stale_is_left() {
     })
     .unwrap();
     progress(&again);
-    for flow in again {
-        let report = flow.finish().unwrap();
+    for report in traffic::finish(again).unwrap() {
         assert_eq!(report.duplicated + report.foreign, 0, "{report:?}");
     }
     pair.check().unwrap();
@@ -98,8 +97,7 @@ fn a_killed_engine_goes_on_with_the_same_sas_and_takes_no_packet_twice() {
         progress(&running);
     }
     assert_eq!(spis(&pair.a), before, "no new negotiation");
-    let reports = running.map(|flow| flow.finish().unwrap());
-    for report in &reports {
+    for report in traffic::finish(running).unwrap() {
         assert_eq!(report.duplicated + report.foreign, 0, "{report:?}");
     }
     let captured = wire.finish().unwrap();
@@ -139,8 +137,7 @@ fn live_is_lost(test: &str, lose: impl Fn(&mut Pair)) {
     pair.a.start_engine(&pair.world).unwrap();
     progress(&running);
     assert!(spis(&pair.a).is_disjoint(&before), "the old SAs are gone");
-    for flow in running {
-        let report = flow.finish().unwrap();
+    for report in traffic::finish(running).unwrap() {
         assert_eq!(report.duplicated + report.foreign, 0, "{report:?}");
     }
     let captured = wire.finish().unwrap();
@@ -184,8 +181,7 @@ fn traffic_survives_a_killed_bridge_and_the_next_rekeying_works() {
     progress(&running);
     pair.a.ike().unwrap().rekey_child("net").unwrap();
     progress(&running);
-    for flow in running {
-        let report = flow.finish().unwrap();
+    for report in traffic::finish(running).unwrap() {
         assert!(report.is_perfect(), "{report:?}");
     }
     pair.check().unwrap();

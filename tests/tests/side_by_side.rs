@@ -5,7 +5,7 @@
 use espalier_tests::pair::{self, Outer, Pair};
 use espalier_tests::swanctl::Child;
 use espalier_tests::topology::{self, Side};
-use espalier_tests::traffic::{Flow, FlowSpec, MARKER};
+use espalier_tests::traffic::{self, Flow, FlowSpec, MARKER};
 use espalier_tests::{esp_trace, wait};
 
 /// The network at site B that is reached through the route-based tunnel.
@@ -31,6 +31,8 @@ fn pair() -> Pair {
 }
 
 fn flows(pair: &Pair) -> Vec<Flow> {
+    pair.sites.acquaint().unwrap();
+    pair.sites.host_a.ping("10.22.0.2", 1).unwrap();
     let mut specs: Vec<FlowSpec> = Vec::new();
     for (address, port) in [("10.2.0.2", 7001), ("10.22.0.2", 7002)] {
         let mut there = pair.sites.flow_v4(Side::A, port, 800).unwrap();
@@ -54,12 +56,11 @@ fn policy_based_and_route_based_tunnels_carry_traffic_side_by_side() {
     let running = flows(&pair);
     for (gateway, child) in [(&pair.a, "policy"), (&pair.a, "route"), (&pair.b, "policy"), (&pair.b, "route")]
     {
-        running.iter().for_each(|flow| flow.await_progress(200, wait::STEP).unwrap());
+        traffic::progress(&running, 200, wait::STEP).unwrap();
         gateway.ike().unwrap().rekey_child(child).unwrap();
     }
-    running.iter().for_each(|flow| flow.await_progress(200, wait::STEP).unwrap());
-    for flow in running {
-        let report = flow.finish().unwrap();
+    traffic::progress(&running, 200, wait::STEP).unwrap();
+    for report in traffic::finish(running).unwrap() {
         assert!(report.is_perfect(), "{report:?}");
     }
     let captured = wire.finish().unwrap();
@@ -78,14 +79,13 @@ fn without_its_tunnel_a_policy_based_network_is_not_reached_in_clear() {
     ike.initiate("policy").unwrap();
     ike.initiate("route").unwrap();
     let running = flows(&pair);
-    running.iter().for_each(|flow| flow.await_progress(100, wait::STEP).unwrap());
+    traffic::progress(&running, 100, wait::STEP).unwrap();
     ike.terminate("policy").unwrap();
     ike.terminate("route").unwrap();
     let sent = running[0].sent();
     wait::until_true("more datagrams without tunnels", wait::STEP, || running[0].sent() > sent + 300)
         .unwrap();
-    for flow in running {
-        let report = flow.finish().unwrap();
+    for report in traffic::finish(running).unwrap() {
         assert_eq!(report.duplicated + report.foreign, 0, "{report:?}");
     }
     let captured = wire.finish().unwrap();

@@ -8,7 +8,7 @@ use espalier_tests::pair::{self, Outer, Pair};
 use espalier_tests::swanctl::ESP_ESN;
 use espalier_tests::topology::{self, Side};
 use espalier_tests::traffic::{Flow, MARKER};
-use espalier_tests::{esp_trace, wait};
+use espalier_tests::{esp_trace, traffic, wait};
 
 fn pair(test: &str, outer: Outer) -> Pair {
     let toml = |side: Side| {
@@ -37,17 +37,12 @@ fn both_families_survive_rekeying(test: &str, outer: Outer) {
         flows.push(Flow::start(pair.sites.flow_v6(side, 7006, 1000).unwrap()).unwrap());
     }
     for gateway in [&pair.a, &pair.b, &pair.a] {
-        for flow in &flows {
-            flow.await_progress(300, wait::STEP).unwrap();
-        }
+        traffic::progress(&flows, 300, wait::STEP).unwrap();
         gateway.ike().unwrap().rekey_child("net").unwrap();
     }
     pair.b.ike().unwrap().rekey_ike("ab").unwrap();
-    for flow in &flows {
-        flow.await_progress(300, wait::STEP).unwrap();
-    }
-    for flow in flows {
-        let report = flow.finish().unwrap();
+    traffic::progress(&flows, 300, wait::STEP).unwrap();
+    for report in traffic::finish(flows).unwrap() {
         assert!(report.is_perfect(), "{report:?}");
     }
     let captured = wire.finish().unwrap();

@@ -15,7 +15,7 @@ use espalier_tests::netns::veth;
 use espalier_tests::pair::{self, Outer};
 use espalier_tests::swanctl::Child;
 use espalier_tests::topology::{self, Side};
-use espalier_tests::traffic::{Flow, FlowSpec};
+use espalier_tests::traffic::{self, Flow, FlowSpec};
 use espalier_tests::{Netns, Process, World, binaries, esp_trace, wait};
 use serde_json::Value;
 
@@ -127,13 +127,15 @@ fn run(workers: &[u32]) -> [Vec<u64>; 2] {
     // What A sends leaves by its first port; what B sends is seen before the splitter.
     let out = Capture::start(&split.world, &split.split, "first", Direction::In, WHOLE).unwrap();
     let back = Capture::start(&split.world, &split.split, "from-b", Direction::In, WHOLE).unwrap();
+    for host in &split.hosts {
+        host.ping("10.2.0.2", 1).unwrap();
+    }
     let flows = split.flows();
-    flows.iter().for_each(|flow| flow.await_progress(300, wait::STEP).unwrap());
+    traffic::progress(&flows, 300, wait::STEP).unwrap();
     let before = ["seal", "open"].map(|stage| split.stage(stage));
     std::thread::sleep(Duration::from_secs(1));
     let after = ["seal", "open"].map(|stage| split.stage(stage));
-    for flow in flows {
-        let report = flow.finish().unwrap();
+    for report in traffic::finish(flows).unwrap() {
         assert!(report.is_perfect(), "{report:?}");
     }
     for captured in [out.finish().unwrap(), back.finish().unwrap()] {

@@ -10,10 +10,11 @@ mod verdict;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use espalier_tests::charon::Charon;
 use espalier_tests::topology::Side;
-use espalier_tests::traffic::Flow;
-use espalier_tests::{Result, World, binaries};
+use espalier_tests::traffic::{self, Flow};
+use espalier_tests::{Result, World, binaries, wait};
 
 use stage::Stage;
 use verdict::Verdict;
@@ -91,7 +92,8 @@ fn show(clock: &Clock, world: &World) -> Result<Verdict> {
     let a_to_b = Flow::start(stage.sites.flow_v4(Side::A, 7001, PPS)?)?;
     let b_to_a = Flow::start(stage.sites.flow_v4(Side::B, 7001, PPS)?)?;
     let rekeyed = rekey_under_traffic(clock, &stage, [&a_to_b, &b_to_a]);
-    let reports = [a_to_b.finish()?, b_to_a.finish()?];
+    let reports = <[_; 2]>::try_from(traffic::finish([a_to_b, b_to_a])?)
+        .map_err(|_| anyhow!("two flows make two reports"))?;
     let rekeyed_ns = rekeyed?;
     clock.say("espctl status");
     print!("{}", stage.gateway_a.espctl().run("status")?);
@@ -120,9 +122,7 @@ fn rekey_under_traffic(clock: &Clock, stage: &Stage, flows: [&Flow; 2]) -> Resul
             std::thread::sleep(PAUSE);
         }
     }
-    for flow in flows {
-        flow.await_progress(1000, espalier_tests::wait::STEP)?;
-    }
+    traffic::progress(flows, 1000, wait::STEP)?;
     Ok(began_ns)
 }
 
