@@ -165,12 +165,16 @@ impl Config {
     }
 }
 
-/// Returns the CPUs this process may run on.
+/// Returns the CPUs this process might run on when it started; DPDK binds the threads to fewer later.
 pub(crate) fn usable_cpus() -> CpuList {
     use nix::sched::{CpuSet, sched_getaffinity};
-    let set = sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap_or_default();
-    let cpus = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false));
-    CpuList(cpus.filter_map(|cpu| u16::try_from(cpu).ok()).collect())
+    static CPUS: std::sync::OnceLock<CpuList> = std::sync::OnceLock::new();
+    let list = || {
+        let set = sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap_or_default();
+        let cpus = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false));
+        CpuList(cpus.filter_map(|cpu| u16::try_from(cpu).ok()).collect())
+    };
+    CPUS.get_or_init(list).clone()
 }
 
 #[cfg(test)]

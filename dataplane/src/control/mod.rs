@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 
 use crossbeam::queue::ArrayQueue;
 use esp::aead::KeySchedule;
@@ -65,7 +66,7 @@ pub struct Order {
     /// What becomes of the TUN at each interface's place.
     pub tuns: Vec<TunChange>,
     /// Told when it is in force, and given the TUNs that are not used any more.
-    pub done: std::sync::mpsc::SyncSender<Vec<Netdev>>,
+    pub done: SyncSender<Vec<Netdev>>,
 }
 
 /// What becomes of the TUN at an interface's place.
@@ -159,12 +160,16 @@ impl<B: Buffer, S: KeySchedule> Control<B, S> {
 
     /// Looks after everything that does not wake it; true if there is more to do at once.
     fn tend(&mut self, now_ns: u64) -> bool {
-        self.take_orders();
+        let done = self.take_orders();
         let punted = self.host.punt(PUNTS);
         self.take_notices(now_ns);
         let adopted = self.adopter.step(now_ns);
         if adopted.published {
             self.view.set_tables(self.adopter.snapshot());
+        }
+        for (done, closed) in done {
+            // Nobody listens any more if the order took too long.
+            let _ = done.try_send(closed);
         }
         self.adopter.heartbeat(now_ns);
         if let Some(socket) = self.bridge.tend(now_ns) {
@@ -226,13 +231,15 @@ impl<B: Buffer, S: KeySchedule> Control<B, S> {
         });
     }
 
-    fn take_orders(&mut self) {
+    /// Takes new configurations up; returns who is told when the workers can see them, and what they are given.
+    fn take_orders(&mut self) -> Vec<(SyncSender<Vec<Netdev>>, Vec<Netdev>)> {
+        let mut done = Vec::new();
         while let Some(order) = self.orders.pop() {
             let closed = self.change_tuns(order.tuns);
             self.adopter.set_topology(order.topology);
-            // Nobody listens any more if the order took too long.
-            let _ = order.done.try_send(closed);
+            done.push((order.done, closed));
         }
+        done
     }
 
     fn change_tuns(&mut self, changes: Vec<TunChange>) -> Vec<Netdev> {

@@ -1,7 +1,9 @@
 //! What the service thread answers from: snapshots and counters; nothing here touches a worker.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
+use esp::DropReason;
 use shm_protocol::messages::control::Ledger;
 use shm_protocol::place::RuntimeDir;
 
@@ -66,6 +68,22 @@ impl<K> Facts<K> {
     pub fn ledger(&self) -> Ledger {
         let all = (0..self.workers.len()).map(|worker| self.worker_ledger(worker));
         all.fold(Ledger::default(), sum)
+    }
+
+    /// Returns the ledger in one line, with every reason for which packets were dropped.
+    #[must_use]
+    pub fn account(&self) -> String {
+        let Ledger { received, host_made, sent, punted, drops, .. } = self.ledger();
+        let mut line = format!(
+            "received {received} + host-made {host_made} = sent {sent} + punted {punted} + dropped {drops}"
+        );
+        for reason in DropReason::ALL {
+            let packets: u64 = self.workers.iter().map(|worker| self.drops(worker, reason.index())).sum();
+            if packets > 0 {
+                let _ = write!(line, "; {} {packets}", reason.name());
+            }
+        }
+        line
     }
 
     /// Returns what became of the packets one worker met.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use shm_protocol::messages::control::{Ledger, TunnelState};
@@ -26,8 +26,33 @@ type Labels = Vec<(&'static str, String)>;
 struct Family {
     name: &'static str,
     help: &'static str,
-    kind: MetricType,
+    kind: Kind,
     samples: Vec<(Labels, f64)>,
+}
+
+/// How the samples of a family behave.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// They only grow.
+    Counter,
+    /// They come and go.
+    Gauge,
+}
+
+impl Kind {
+    fn metric_type(self) -> MetricType {
+        match self {
+            Self::Counter => MetricType::Counter,
+            Self::Gauge => MetricType::Gauge,
+        }
+    }
+
+    fn put(self, sample: &mut MetricEncoder<'_>, value: f64) -> fmt::Result {
+        match self {
+            Self::Counter => sample.encode_counter::<NoLabelSet, f64, u64>(&value, None),
+            Self::Gauge => sample.encode_gauge(&value),
+        }
+    }
 }
 
 impl<K: Send + Sync + 'static> Metrics<K> {
@@ -195,12 +220,13 @@ impl fmt::Debug for Families {
 impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for family in &self.0 {
-            let mut metric = encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
+            let mut metric =
+                encoder.encode_descriptor(family.name, family.help, None, family.kind.metric_type())?;
             for (labels, value) in &family.samples {
-                let mut sample = metric.encode_family(labels)?;
-                match family.kind {
-                    MetricType::Counter => sample.encode_counter::<NoLabelSet, f64, u64>(value, None)?,
-                    _ => sample.encode_gauge(value)?,
+                if labels.is_empty() {
+                    family.kind.put(&mut metric, *value)?;
+                } else {
+                    family.kind.put(&mut metric.encode_family(labels)?, *value)?;
                 }
             }
         }
@@ -221,11 +247,11 @@ fn fates(ledger: &Ledger) -> impl Iterator<Item = (&'static str, u64)> {
 }
 
 fn counter(name: &'static str, help: &'static str, samples: Vec<(Labels, f64)>) -> Family {
-    Family { name, help, kind: MetricType::Counter, samples }
+    Family { name, help, kind: Kind::Counter, samples }
 }
 
 fn gauge(name: &'static str, help: &'static str, samples: Vec<(Labels, f64)>) -> Family {
-    Family { name, help, kind: MetricType::Gauge, samples }
+    Family { name, help, kind: Kind::Gauge, samples }
 }
 
 /// A count as the exposition takes it; beyond 2^53 it is rounded.

@@ -155,7 +155,11 @@ fn answer<K>(
         EngineRequest::Drops { cursor, all } => lists::drops(facts, *cursor, *all),
         EngineRequest::Workers { cursor } => lists::workers(facts, *cursor),
         EngineRequest::Ports { cursor } => lists::ports(facts, *cursor),
-        EngineRequest::Reload => reloader.reload(),
+        EngineRequest::Reload => {
+            let reply = reloader.reload();
+            tunnels.lock().unwrap_or_else(PoisonError::into_inner).look_again();
+            reply
+        }
     }
 }
 

@@ -41,11 +41,9 @@ pub(super) fn lines<K>(tables: &Tables<K>, tunnels: &Tunnels, now_ns: u64) -> Ve
 }
 
 fn line<K>(tables: &Tables<K>, all: &Tunnels, key: &Key, tunnel: &Tunnel, now_ns: u64) -> TunnelLine {
-    let interface = tables.topology.interfaces.iter().find(|known| known.if_id.0 == key.if_id);
-    // Deleted SAs are accounted by if_id, so they can be told to the one peer of an if_id only.
-    let alone = all.iter().filter(|(other, _)| other.if_id == key.if_id).count() == 1;
-    let of_id = all.ids().find(|(id, _)| alone && *id == key.if_id).map(|(_, totals)| *totals);
-    let totals = of_id.unwrap_or(tunnel.totals);
+    let interface = tables.derived.interfaces.get(&esp::IfId(key.if_id));
+    let interface = interface.and_then(|id| tables.interface(*id));
+    let totals = *all.totals_of_the_only_tunnel(key.if_id).unwrap_or(&tunnel.totals);
     let last_ns = tunnel.last_packet_ns;
     TunnelLine {
         if_id: IfId(key.if_id),
@@ -65,24 +63,18 @@ fn line<K>(tables: &Tables<K>, all: &Tunnels, key: &Key, tunnel: &Tunnel, now_ns
         out_bits_per_second: tunnel.rate.out_bits,
         out_packets_per_second: tunnel.rate.out_packets,
         mtu_octets: interface.and_then(|interface| interface.mtu),
-        sas: tunnel.sas.iter().take(MOST_SAS).cloned().collect(),
-        sa_count: u32::try_from(tunnel.sas.len()).unwrap_or(u32::MAX),
+        sas: tunnel.sas.clone(),
+        sa_count: tunnel.counts.iter().sum(),
         drops: tunnel.drops,
-        trouble: tunnel_trouble(key, tunnel),
+        trouble: tunnel_trouble(tunnel),
     }
 }
 
-fn tunnel_trouble(key: &Key, tunnel: &Tunnel) -> String {
-    match (tunnel.state, key.if_id) {
+fn tunnel_trouble(tunnel: &Tunnel) -> String {
+    match (tunnel.state, tunnel.counts) {
         (TunnelState::Up, _) => String::new(),
-        (TunnelState::Half, _) => {
-            let missing = if tunnel.sas.iter().any(|sa| sa.direction == shm_protocol::sa::Direction::In) {
-                "outbound"
-            } else {
-                "inbound"
-            };
-            format!("no {missing} SA; ask the IKE daemon: swanctl --list-sas")
-        }
+        (TunnelState::Half, [0, _]) => "no inbound SA; ask the IKE daemon: swanctl --list-sas".to_owned(),
+        (TunnelState::Half, _) => "no outbound SA; ask the IKE daemon: swanctl --list-sas".to_owned(),
         (TunnelState::Down, _) => "no SA; start it: swanctl --initiate --child NAME".to_owned(),
     }
 }
@@ -96,5 +88,3 @@ fn trouble<K>(facts: &Facts<K>) -> String {
         "ike-bridge is not connected: no SA is changed until it is; start it: ike-bridge --runtime-dir {dir}"
     )
 }
-
-const MOST_SAS: usize = 8;

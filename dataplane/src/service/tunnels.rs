@@ -1,6 +1,6 @@
 //! Tunnels as a person sees them: an `if_id` and a peer, however many SAs come and go below.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use shm_protocol::ids::{SaUid, Slot, Spi};
@@ -10,6 +10,7 @@ use shm_protocol::place::RuntimeDir;
 use shm_protocol::sa::{AlgorithmId, Direction, Occupant};
 use shm_protocol::sad::SadReader;
 
+use crate::config::topology::is_vacant;
 use crate::control::View;
 use crate::tables::Tables;
 use crate::tables::sa::Common;
@@ -28,7 +29,10 @@ pub(super) struct Key {
 pub(super) struct Tunnel {
     pub(super) local: Option<IpAddr>,
     pub(super) peer_port: Option<u16>,
+    /// The first few SAs.
     pub(super) sas: Vec<SaLine>,
+    /// How many there are each way, inbound first.
+    pub(super) counts: [u32; 2],
     pub(super) state: TunnelState,
     pub(super) since_ns: u64,
     pub(super) last_packet_ns: u64,
@@ -56,13 +60,15 @@ pub(super) struct Tunnels {
     tunnels: BTreeMap<Key, Tunnel>,
     /// Totals per `if_id`; never falling.
     ids: BTreeMap<u32, Totals>,
+    /// Tunnels per `if_id`.
+    peers: BTreeMap<u32, usize>,
     sampled_ns: u64,
 }
 
 impl Tunnels {
     pub(super) fn new(dir: RuntimeDir) -> Self {
-        let (tunnels, ids) = (BTreeMap::new(), BTreeMap::new());
-        Self { dir, sad: None, live: None, tunnels, ids, sampled_ns: 0 }
+        let (tunnels, ids, peers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { dir, sad: None, live: None, tunnels, ids, peers, sampled_ns: 0 }
     }
 
     /// Every tunnel at the last look.
@@ -75,9 +81,19 @@ impl Tunnels {
         self.ids.iter().map(|(id, totals)| (*id, totals))
     }
 
+    /// Totals of an `if_id` that has one tunnel: deleted SAs are accounted by `if_id`, not by peer.
+    pub(super) fn totals_of_the_only_tunnel(&self, if_id: u32) -> Option<&Totals> {
+        self.ids.get(&if_id).filter(|_| self.peers.get(&if_id) == Some(&1))
+    }
+
     /// The generation every worker uses.
     pub(super) fn generation(&self) -> shm_protocol::ids::Generation {
         self.live.as_ref().map(LiveReader::adopted_generation).unwrap_or_default()
+    }
+
+    /// Makes the next look come at once.
+    pub(super) fn look_again(&mut self) {
+        self.sampled_ns = 0;
     }
 
     /// Looks at every SA the workers use; not more often than every 100 ms.
@@ -116,6 +132,7 @@ impl Tunnels {
             tunnel.before = (tunnel.before.0, tunnel.totals);
             tunnel.totals = Totals::default();
             tunnel.sas.clear();
+            tunnel.counts = [0; 2];
             tunnel.drops = 0;
         }
     }
@@ -128,10 +145,11 @@ impl Tunnels {
         for sa in tables.outbound.iter() {
             self.add(&sa.common, Direction::Out, now_ns);
         }
-        for interface in tables.topology.interfaces.iter().filter(|interface| !interface.name.is_empty()) {
-            let id = interface.if_id.0;
-            if !self.tunnels.iter().any(|(key, tunnel)| key.if_id == id && tunnel.seen) {
-                self.tunnel(Key { if_id: id, peer: None }, now_ns);
+        let used: BTreeSet<u32> =
+            self.tunnels.iter().filter(|(_, tunnel)| tunnel.seen).map(|(key, _)| key.if_id).collect();
+        for interface in tables.topology.interfaces.iter().filter(|interface| !is_vacant(interface)) {
+            if !used.contains(&interface.if_id.0) {
+                self.tunnel(Key { if_id: interface.if_id.0, peer: None }, now_ns);
             }
         }
     }
@@ -141,6 +159,7 @@ impl Tunnels {
             local: None,
             peer_port: None,
             sas: Vec::new(),
+            counts: [0; 2],
             state: TunnelState::Down,
             since_ns: now_ns,
             last_packet_ns: 0,
@@ -160,12 +179,17 @@ impl Tunnels {
         let usage =
             slot.zip(uid).and_then(|(slot, uid)| self.live.as_ref()?.usage(slot, uid, direction).ok());
         let usage = usage.unwrap_or_default();
-        let line = self.line(sa, direction, &usage, now_ns);
         let (local, peer) = match direction {
             Direction::In => (sa.dst, sa.src),
             Direction::Out => (sa.src, sa.dst),
         };
-        let tunnel = self.tunnel(Key { if_id: sa.if_id.0, peer: Some(peer) }, now_ns);
+        let key = Key { if_id: sa.if_id.0, peer: Some(peer) };
+        if self.tunnel(key, now_ns).sas.len() < MOST_SAS {
+            let line = self.line(sa, direction, &usage, now_ns);
+            self.tunnel(key, now_ns).sas.push(line);
+        }
+        let tunnel = self.tunnel(key, now_ns);
+        tunnel.counts[usize::from(direction == Direction::Out)] += 1;
         tunnel.local = Some(local);
         tunnel.peer_port =
             sa.encap.map(|ports| if direction == Direction::In { ports.src } else { ports.dst });
@@ -177,7 +201,6 @@ impl Tunnels {
         };
         *octets += usage.octets;
         *packets += usage.packets;
-        tunnel.sas.push(line);
     }
 
     fn line(&self, sa: &Common, direction: Direction, usage: &Usage, now_ns: u64) -> SaLine {
@@ -203,10 +226,20 @@ impl Tunnels {
     /// Works out states and rates; a tunnel without SAs stays as long as its interface does.
     fn finish<K>(&mut self, tables: &Tables<K>, now_ns: u64) {
         let named = |id: u32| tables.derived.interfaces.contains_key(&esp::IfId(id));
-        self.tunnels.retain(|key, tunnel| tunnel.seen || (named(key.if_id) && key.peer.is_some()));
-        let peers: Vec<u32> =
-            self.tunnels.iter().filter(|(key, _)| key.peer.is_some()).map(|(key, _)| key.if_id).collect();
-        self.tunnels.retain(|key, _| key.peer.is_some() || !peers.contains(&key.if_id));
+        self.tunnels.retain(|key, tunnel| {
+            let down_ns = now_ns.saturating_sub(tunnel.since_ns);
+            let remembered = named(key.if_id) && key.peer.is_some() && down_ns < REMEMBERED_NS;
+            tunnel.seen
+                || (remembered && tunnel.state == TunnelState::Down)
+                || tunnel.state != TunnelState::Down
+        });
+        let with_peer: BTreeSet<u32> =
+            self.tunnels.keys().filter(|key| key.peer.is_some()).map(|key| key.if_id).collect();
+        self.tunnels.retain(|key, _| key.peer.is_some() || !with_peer.contains(&key.if_id));
+        self.peers.clear();
+        for key in self.tunnels.keys() {
+            *self.peers.entry(key.if_id).or_default() += 1;
+        }
         for tunnel in self.tunnels.values_mut() {
             tunnel.finish(now_ns);
         }
@@ -227,11 +260,10 @@ impl Tunnels {
 
 impl Tunnel {
     fn finish(&mut self, now_ns: u64) {
-        let has = |direction| self.sas.iter().any(|sa| sa.direction == direction);
-        let state = match (has(Direction::In), has(Direction::Out)) {
-            (true, true) => TunnelState::Up,
-            (false, false) => TunnelState::Down,
-            _ => TunnelState::Half,
+        let state = match self.counts {
+            [0, 0] => TunnelState::Down,
+            [0, _] | [_, 0] => TunnelState::Half,
+            _ => TunnelState::Up,
         };
         if state != self.state {
             self.state = state;
@@ -284,4 +316,8 @@ pub(super) fn seconds(ns: u64) -> u64 {
     ns / 1_000_000_000
 }
 
+/// SAs of a tunnel that are shown.
+const MOST_SAS: usize = 8;
+/// A tunnel that went down is shown for an hour.
+const REMEMBERED_NS: u64 = 3_600_000_000_000;
 const LOOK_INTERVAL_NS: u64 = 100_000_000;

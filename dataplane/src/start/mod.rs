@@ -148,7 +148,10 @@ impl Engine {
     /// # Errors
     /// What ended a worker before its time.
     pub fn stop(mut self) -> Result<(), Error> {
-        self.halt()
+        let ended = self.halt();
+        // Nothing is under way any more, so the account adds up exactly.
+        tracing::info!("ledger: {}", self.facts.account());
+        ended
     }
 
     fn start_control(&mut self, control: Control<Mbuf, Crypto>) -> Result<(), Error> {
