@@ -9,12 +9,13 @@ use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use nix::sys::stat::{fstat, stat};
+use nix::unistd::{Whence, lseek};
 
 use crate::error::Error;
 use crate::layout::{LiveHeader, SadHeader, TotalsRecord};
@@ -39,6 +40,9 @@ unsafe impl Shared for TotalsRecord {}
 // SAFETY: as above.
 unsafe impl Shared for LiveRecord {}
 
+/// Smallest unit in which a file gets memory. Units: octets.
+const PAGE_OCTETS: u64 = 4096;
+
 /// What a map is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Access {
@@ -55,6 +59,8 @@ pub(crate) struct Map {
     file: File,
     path: PathBuf,
     identity: (u64, u64),
+    /// A bit for each page known to have memory; it never loses it.
+    backed: Box<[AtomicU64]>,
 }
 
 // SAFETY: the map is plain shared memory, reached through atomics only; `base` is never handed out.
@@ -91,6 +97,7 @@ impl Map {
             file,
             path: path.to_path_buf(),
             identity: (status.st_dev, status.st_ino),
+            backed: (0..octets.div_ceil(PAGE_OCTETS * 64)).map(|_| AtomicU64::new(0)).collect(),
         };
         map.protect_keys();
         Ok(map)
@@ -125,11 +132,47 @@ impl Map {
         let signed = |value: u64| i64::try_from(value).map_err(|_| system(Errno::EOVERFLOW));
         loop {
             match fallocate(&self.file, FallocateFlags::empty(), signed(offset)?, signed(octets)?) {
-                Ok(()) => return Ok(()),
+                Ok(()) => break,
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(system(errno)),
             }
         }
+        for page in offset / PAGE_OCTETS..(offset + octets).div_ceil(PAGE_OCTETS) {
+            self.note_backed(page);
+        }
+        Ok(())
+    }
+
+    fn note_backed(&self, page: u64) {
+        if let Some(word) = usize::try_from(page / 64).ok().and_then(|word| self.backed.get(word)) {
+            word.fetch_or(1 << (page % 64), Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether a range of the sparse file was ever written or given memory by us. Loading from one that has none would give it
+    /// some, a whole region in a scan, or end in SIGBUS on a full tmpfs. It reads as 0.
+    pub(crate) fn is_backed(&self, offset: u64, octets: u64) -> bool {
+        let first = offset / PAGE_OCTETS;
+        let last = offset.saturating_add(octets.max(1) - 1) / PAGE_OCTETS;
+        (first..=last).all(|page| self.page_is_backed(page))
+    }
+
+    fn page_is_backed(&self, page: u64) -> bool {
+        let word = usize::try_from(page / 64).ok().and_then(|word| self.backed.get(word));
+        let Some(word) = word else { return false };
+        if word.load(Ordering::Relaxed) >> (page % 64) & 1 == 1 {
+            return true;
+        }
+        let start = i64::try_from(page * PAGE_OCTETS).unwrap_or(i64::MAX);
+        // Where the file system knows no holes (hugetlbfs), everything counts as data.
+        let backed = match lseek(&self.file, start, Whence::SeekData) {
+            Ok(data) => data == start,
+            Err(errno) => errno != Errno::ENXIO,
+        };
+        if backed {
+            self.note_backed(page);
+        }
+        backed
     }
 
     /// Returns `count` words of 64 bits at `offset`, or `None` outside the map or unaligned.
@@ -181,6 +224,15 @@ mod tests {
         assert!(map.words(4096, 1).is_none() && map.words(4088, 2).is_none());
         assert!(map.words(4, 1).is_none() && map.words(u64::MAX - 7, 1).is_none());
         assert!(map.words(0, usize::MAX / 4).is_none());
+    }
+
+    #[test]
+    fn a_hole_has_no_memory_until_some_is_given() {
+        let map = map(1 << 20);
+        assert!(!map.is_backed(8192, 640));
+        map.provide(8192, 640).unwrap();
+        assert!(map.is_backed(8192, 4096) && !map.is_backed(8192, 4097));
+        assert!(!map.is_backed(1 << 20, 1) && !map.is_backed(u64::MAX - 10, 1));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! A golden file holds the octets that are not 0, in lines of offset and hex. Boot id, process id and the
 //! random instance are 0 in it. `GOLDEN_WRITE=1` writes the files of the version at hand.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::fmt::Write;
@@ -115,9 +117,11 @@ fn dump(path: &Path, ranges: &[(u64, usize)], private: &[(usize, usize)]) -> Str
 }
 
 /// Makes a segment file from its lines, of this boot and with an instance.
-fn restore(dir: &RuntimeDir, name: &str, octets: u64, lines: &str) {
+fn restore(dir: &RuntimeDir, name: &str, octets: u64, ranges: &[(u64, usize)], lines: &str) {
     let file = std::fs::File::create_new(dir.path().join(name)).unwrap();
     file.set_len(octets).unwrap();
+    // A record is written whole, its zeros too.
+    ranges.iter().for_each(|(start, len)| file.write_all_at(&vec![0; *len], *start).unwrap());
     for line in lines.lines() {
         let (offset, hex) = line.split_once(' ').unwrap();
         let bytes: Vec<u8> =
@@ -135,7 +139,7 @@ fn restore(dir: &RuntimeDir, name: &str, octets: u64, lines: &str) {
 #[test]
 fn a_sad_of_every_release_is_opened() {
     let (_temp, dir) = runtime();
-    restore(&dir, "sad", 0x4820_0000, &std::fs::read_to_string(golden("sad-1.0.txt")).unwrap());
+    restore(&dir, "sad", 0x4820_0000, &SAD_RANGES, &std::fs::read_to_string(golden("sad-1.0.txt")).unwrap());
     let reader = SadReader::attach(&dir).unwrap();
     assert_eq!(reader.generation(), Generation(2));
     for slot in 1..6 {
@@ -159,7 +163,13 @@ fn a_sad_of_every_release_is_opened() {
 #[test]
 fn a_live_of_every_release_is_opened() {
     let (_temp, dir) = runtime();
-    restore(&dir, "live", 0xa420_0000, &std::fs::read_to_string(golden("live-1.0.txt")).unwrap());
+    restore(
+        &dir,
+        "live",
+        0xa420_0000,
+        &LIVE_RANGES,
+        &std::fs::read_to_string(golden("live-1.0.txt")).unwrap(),
+    );
     let live = Live::attach_or_create(&dir).unwrap();
     let reader = LiveReader::attach(&dir).unwrap();
     assert_eq!(live.instance().0, [0x1111_1111_1111_1111; 2]);

@@ -1,5 +1,7 @@
 //! The segment `live` through its public interface: what was counted survives whoever counted it.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::os::unix::fs::FileExt;
@@ -44,7 +46,7 @@ fn accept(window: Window<'_>, seq: u64) -> bool {
         return false;
     }
     let word = &window.ring[usize::try_from(seq / 32 % words).unwrap()];
-    let (block, bit) = (seq / 32 & 0xffff_ffff, 1 << (seq % 32));
+    let (block, bit) = ((seq / 32) & 0xffff_ffff, 1 << (seq % 32));
     let found = word.load(Ordering::Relaxed);
     let next = match found >> 32 {
         same if same == block => found | bit,
@@ -54,7 +56,7 @@ fn accept(window: Window<'_>, seq: u64) -> bool {
     };
     word.store(next, Ordering::Relaxed);
     // The top follows late on purpose: it is only a lower bound.
-    if seq % 3 == 0 {
+    if seq.is_multiple_of(3) {
         window.top.fetch_max(seq, Ordering::Relaxed);
     }
     found != next
@@ -182,6 +184,31 @@ proptest! {
         }
         let next = live.window(ring).top.load(Ordering::Relaxed).max(6000) + 40;
         prop_assert!(accept(live.window(ring), next));
+    }
+}
+
+#[test]
+fn an_sa_that_was_retired_and_is_back_goes_on_with_its_numbers() {
+    let steps = [LiveStep::Cleared, LiveStep::WindowPreset, LiveStep::UidSet];
+    for (step, window_pkts) in steps.into_iter().map(Some).chain([None]).zip([32, 1024, 4096, 64]) {
+        let (_temp, dir) = runtime();
+        let first = attach(&dir);
+        let new = record(3, 1, window_pkts);
+        let (_, ring) = init(&first, &new);
+        first.record(new.slot).next_seq.fetch_add(500, Ordering::Relaxed);
+        first.record(new.slot).in_packets.fetch_add(2, Ordering::Relaxed);
+        assert!(accept(first.window(ring), 61) && accept(first.window(ring), 190));
+        first.retire(new.slot, new.uid).unwrap();
+        first.set_step_hook(step.map(killed));
+        let died = catch_unwind(AssertUnwindSafe(|| init(&first, &new))).is_err();
+        assert_eq!(died, step.is_some());
+        let second = attach(&dir);
+        let (_, ring) = init(&second, &new);
+        assert_eq!(second.record(new.slot).next_seq.load(Ordering::Relaxed), 1500, "{step:?}");
+        assert!(!accept(second.window(ring), 61) && !accept(second.window(ring), 190), "{step:?}");
+        assert!(accept(second.window(ring), 230));
+        assert_eq!(second.record(new.slot).in_packets.load(Ordering::Relaxed), 0);
+        assert_eq!(second.retired_totals(IfId(0)).in_packets, 2);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The segment `sad` through its public interface: what is written is read, what is refused changes nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::os::unix::fs::FileExt;

@@ -1,6 +1,8 @@
 //! Torn writes with real processes: a hot writer is killed and stopped at every named step while a reader
 //! adopts SAs without a pause. Every field of an SA follows from one number, so a mixed one gives itself away.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::io::{BufRead, BufReader, Write};

@@ -41,7 +41,8 @@ pub enum InitOutcome {
     Kept,
     /// The record is fresh.
     Fresh,
-    /// Numbers go on; the window was laid out anew, with everything up to its top seen.
+    /// Numbers go on, also those of an SA that was retired and is back; the window was laid out anew, with
+    /// everything up to its top seen.
     Rewindowed,
 }
 
@@ -127,8 +128,8 @@ impl Live {
         self.shape.record(slot).unwrap_or(&self.nobody)
     }
 
-    /// Sets a record up for an SA: keeps it if the uid is the same, else uid = 0, clear, initial values,
-    /// uid last. `preset(window, top)` fills the window's words so that everything up to `top` is seen.
+    /// Sets a record up for an SA: keeps its numbers if the uid is the same or was the last one retired here,
+    /// else uid = 0, clear, initial values, uid last. `preset(window, top)` fills the window's words so that everything up to `top` is seen.
     /// A larger window than the one kept is laid out only the first time this process sees the slot; later
     /// it is `Kept` as it is, because workers use it. Control thread only.
     /// Errors: `OtherSa` if the slot was not retired, `ArenaFull`, `WindowTooLarge`, `LiveField`, `System`
@@ -179,9 +180,7 @@ impl Live {
             Some(hook) => hook,
             None => &mut silent,
         };
-        if slot.index() < self.shape.header()?.records_used.load(Ordering::Relaxed)
-            && self.shape.record(slot)?.uid.load(Ordering::Acquire) == uid.get()
-        {
+        if self.shape.has_record(slot) && self.shape.record(slot)?.uid.load(Ordering::Acquire) == uid.get() {
             retire(&self.shape, arena, totals, slot, uid, hook)?;
             in_use.remove(&slot);
         }
@@ -192,7 +191,7 @@ impl Live {
     pub fn sweep(&self, keep: &dyn Fn(Slot, SaUid) -> bool) -> Result<u32, Error> {
         let used = self.shape.header()?.records_used.load(Ordering::Relaxed).min(SA_SLOTS);
         let mut swept = 0;
-        for slot in (0..used).filter_map(Slot::new) {
+        for slot in (0..used).filter_map(Slot::new).filter(|slot| self.shape.has_record(*slot)) {
             let uid = SaUid::new(self.shape.record(slot)?.uid.load(Ordering::Acquire));
             if let Some(uid) = uid.filter(|uid| !keep(slot, *uid)) {
                 self.retire(slot, uid)?;
@@ -268,7 +267,7 @@ fn rebuild(shape: &Shape) -> Result<Arena, Error> {
     if used > SA_SLOTS {
         return Err(Error::Header { segment: KIND.name, field: "records_used", value: used.into() });
     }
-    for slot in (0..used).filter_map(Slot::new) {
+    for slot in (0..used).filter_map(Slot::new).filter(|slot| shape.has_record(*slot)) {
         let record = shape.record(slot)?;
         if record.uid.load(Ordering::Relaxed) == 0 {
             continue;

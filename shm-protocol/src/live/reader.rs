@@ -117,8 +117,7 @@ impl LiveReader {
 
     fn owned(&self, slot: Slot, uid: SaUid) -> Result<&LiveRecord, Error> {
         let other = |found| Error::OtherSa { slot, uid, found };
-        // A slot beyond those ever set up is not even looked at: it may have no memory.
-        if slot.index() >= self.shape.header()?.records_used.load(Ordering::Relaxed) {
+        if !self.shape.has_record(slot) {
             return Err(other(0));
         }
         let record = self.shape.record(slot)?;

@@ -25,7 +25,9 @@ pub struct LiveRecord {
     pub out_last_use_ns: AtomicU64,
     /// Packets refused because numbers or a hard limit ran out.
     pub out_exhausted: AtomicU64,
-    pub(crate) spare_out: [AtomicU64; 2],
+    /// SA that had this record before it became nobody's: should it come back, its numbers go on.
+    pub(crate) retired_uid: AtomicU64,
+    pub(crate) spare_out: [AtomicU64; 1],
     // Inbound line.
     /// Lower bound of the highest number accepted.
     pub window_top: AtomicU64,
@@ -69,6 +71,21 @@ impl LiveRecord {
         ]
     }
 
+    /// Everything that `totals` counts, for clearing once it is in the totals.
+    pub(super) fn counters(&self) -> [&AtomicU64; 9] {
+        [
+            &self.in_octets,
+            &self.in_packets,
+            &self.out_octets,
+            &self.out_packets,
+            &self.out_exhausted,
+            &self.err_replay,
+            &self.err_too_old,
+            &self.err_integrity,
+            &self.err_inner,
+        ]
+    }
+
     /// A record outside any segment.
     pub(super) fn nobody() -> Self {
         let word = || AtomicU64::new(0);
@@ -79,6 +96,7 @@ impl LiveRecord {
             out_packets: word(),
             out_last_use_ns: word(),
             out_exhausted: word(),
+            retired_uid: word(),
             spare_out: std::array::from_fn(|_| word()),
             window_top: word(),
             in_octets: word(),
@@ -100,6 +118,7 @@ impl LiveRecord {
     pub(super) fn all_but_uid(&self) -> impl Iterator<Item = &AtomicU64> {
         [&self.next_seq, &self.out_octets, &self.out_packets, &self.out_last_use_ns, &self.out_exhausted]
             .into_iter()
+            .chain([&self.retired_uid])
             .chain(&self.spare_out)
             .chain([&self.window_top, &self.in_octets, &self.in_packets, &self.in_last_use_ns])
             .chain(&self.spare_in)
@@ -144,6 +163,25 @@ impl Place {
     }
 }
 
+/// Returns a number no accepted packet is above: `top` is only a lower bound, the newest block of the ring
+/// may hold more. Block numbers are compared serially, being the low 32 bits of `seq / 32`.
+pub(super) fn highest_possible(top: u64, ring: &[AtomicU64]) -> u64 {
+    let top_block = top / 32;
+    let ahead = ring
+        .iter()
+        .filter_map(|word| {
+            let word = word.load(Ordering::Relaxed);
+            let bits = word & u64::from(u32::MAX);
+            let ahead = (word >> 32).wrapping_sub(top_block) & u64::from(u32::MAX);
+            (bits != 0 && ahead < 1 << 31).then_some(ahead)
+        })
+        .max();
+    match ahead {
+        Some(ahead) => ((top_block + ahead) * 32) | 31,
+        None => top,
+    }
+}
+
 /// Length of the ring that a window needs: one block more than it spans. Units: words.
 pub(super) const fn words_for(size_pkts: u32) -> u32 {
     size_pkts.div_ceil(32) + 1
@@ -174,5 +212,23 @@ mod tests {
     fn a_window_larger_than_its_ring_is_refused() {
         assert!(Place::unpack(1248).is_some());
         assert!(Place::unpack(1249).is_none());
+    }
+
+    fn ring(words: &[(u64, u64)]) -> Vec<AtomicU64> {
+        words.iter().map(|(block, bits)| AtomicU64::new(block << 32 | bits)).collect()
+    }
+
+    #[test]
+    fn a_block_newer_than_the_top_counts_as_seen_to_its_end() {
+        assert_eq!(highest_possible(100, &ring(&[(3, 1), (5, 1)])), 5 * 32 + 31);
+        assert_eq!(highest_possible(100, &ring(&[(2, 1)])), 100);
+        assert_eq!(highest_possible(100, &ring(&[(3, 1)])), 3 * 32 + 31);
+    }
+
+    #[test]
+    fn block_numbers_wrap_without_turning_back() {
+        let top = (1u64 << 37) - 40;
+        let block = top / 32;
+        assert_eq!(highest_possible(top, &ring(&[((block + 2) & 0xffff_ffff, 1)])), (block + 2) * 32 + 31);
     }
 }

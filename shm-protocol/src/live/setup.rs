@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::arena::Arena;
-use super::record::{Place, words_for};
+use super::record::{Place, highest_possible, words_for};
 use super::shape::Shape;
 use super::{InitOutcome, LiveRecord, LiveStep, NewRecord, Window};
 use crate::error::Error;
@@ -39,6 +39,10 @@ impl Setup<'_> {
         let inline = Place { size_pkts: new.window_pkts, block: None };
         let fits = words_for(new.window_pkts) <= inline.words();
         let place = if fits { inline } else { self.place(new.window_pkts)? };
+        if record.retired_uid.load(Ordering::Relaxed) == new.uid.get() {
+            self.revive(record, new, place, preset)?;
+            return Ok((InitOutcome::Rewindowed, place));
+        }
         self.fresh(record, new, place, preset)?;
         Ok((InitOutcome::Fresh, place))
     }
@@ -80,6 +84,29 @@ impl Setup<'_> {
         (self.hook)(LiveStep::InitialSet);
         let window = Window { top: &record.window_top, ring, size_pkts: place.size_pkts };
         preset(window, new.initial.iseq_top);
+        (self.hook)(LiveStep::WindowPreset);
+        fence(Ordering::SeqCst);
+        record.uid.store(new.uid.get(), Ordering::Release);
+        (self.hook)(LiveStep::UidSet);
+        Ok(())
+    }
+
+    /// Goes on with the numbers of an SA that was retired and is back: to start them again would repeat IVs
+    /// and accept packets twice. Its counters are in the totals and begin at 0.
+    fn revive(
+        &mut self,
+        record: &LiveRecord,
+        new: &NewRecord,
+        place: Place,
+        preset: Preset<'_>,
+    ) -> Result<(), Error> {
+        let ring = self.ring(record, new.slot, place)?;
+        clear(ring);
+        (self.hook)(LiveStep::Cleared);
+        record.if_id.store(new.if_id.0.into(), Ordering::Relaxed);
+        record.place.store(place.pack(), Ordering::Relaxed);
+        let top = record.window_top.load(Ordering::Relaxed);
+        preset(Window { top: &record.window_top, ring, size_pkts: place.size_pkts }, top);
         (self.hook)(LiveStep::WindowPreset);
         fence(Ordering::SeqCst);
         record.uid.store(new.uid.get(), Ordering::Release);
@@ -134,47 +161,5 @@ impl Setup<'_> {
 fn clear(ring: &[AtomicU64]) {
     for word in ring {
         word.store(0, Ordering::Relaxed);
-    }
-}
-
-/// Returns a number no accepted packet is above: `top` is only a lower bound, the newest block of the ring
-/// may hold more. Block numbers are compared serially, being the low 32 bits of `seq / 32`.
-fn highest_possible(top: u64, ring: &[AtomicU64]) -> u64 {
-    let top_block = top / 32;
-    let ahead = ring
-        .iter()
-        .filter_map(|word| {
-            let word = word.load(Ordering::Relaxed);
-            let bits = word & u64::from(u32::MAX);
-            let ahead = (word >> 32).wrapping_sub(top_block) & u64::from(u32::MAX);
-            (bits != 0 && ahead < 1 << 31).then_some(ahead)
-        })
-        .max();
-    match ahead {
-        Some(ahead) => ((top_block + ahead) * 32) | 31,
-        None => top,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ring(words: &[(u64, u64)]) -> Vec<AtomicU64> {
-        words.iter().map(|(block, bits)| AtomicU64::new(block << 32 | bits)).collect()
-    }
-
-    #[test]
-    fn a_block_newer_than_the_top_counts_as_seen_to_its_end() {
-        assert_eq!(highest_possible(100, &ring(&[(3, 1), (5, 1)])), 5 * 32 + 31);
-        assert_eq!(highest_possible(100, &ring(&[(2, 1)])), 100);
-        assert_eq!(highest_possible(100, &ring(&[(3, 1)])), 3 * 32 + 31);
-    }
-
-    #[test]
-    fn block_numbers_wrap_without_turning_back() {
-        let top = (1u64 << 37) - 40;
-        let block = top / 32;
-        assert_eq!(highest_possible(top, &ring(&[((block + 2) & 0xffff_ffff, 1)])), (block + 2) * 32 + 31);
     }
 }

@@ -105,6 +105,11 @@ impl Shape {
         self.map.at(offset).ok_or(Error::LiveField { slot, field: "offset", value: offset })
     }
 
+    /// Tells whether the record of `slot` was ever set up; one that was not reads as 0.
+    pub(super) fn has_record(&self, slot: Slot) -> bool {
+        self.map.is_backed(self.records + u64::from(slot.index()) * self.record_stride, self.record_stride)
+    }
+
     /// Gives memory to the record of `slot`, so that counting in it cannot end in SIGBUS.
     pub(super) fn provide_record(&self, slot: Slot) -> Result<(), Error> {
         self.map.provide(self.records + u64::from(slot.index()) * self.record_stride, self.record_stride)

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::LiveStep;
+use super::record::{Place, highest_possible};
 use super::shape::{KIND, Shape};
 use crate::error::Error;
 use crate::ids::{IfId, SaUid, Slot};
@@ -151,13 +152,30 @@ pub(super) fn finish(shape: &Shape, hook: &mut dyn FnMut(LiveStep)) -> Result<()
     hook(LiveStep::TotalsSet);
     let index = header.journal_slot.load(Ordering::Relaxed);
     let bad = || Error::Header { segment: KIND.name, field: "journal_slot", value: index.into() };
-    let record = shape.record(Slot::new(index).ok_or_else(bad)?)?;
-    if record.uid.load(Ordering::Relaxed) == header.journal_uid.load(Ordering::Relaxed) {
-        record.uid.store(0, Ordering::Release);
+    let slot = Slot::new(index).ok_or_else(bad)?;
+    if shape.record(slot)?.uid.load(Ordering::Relaxed) == header.journal_uid.load(Ordering::Relaxed) {
+        leave(shape, slot)?;
     }
     fence(Ordering::SeqCst);
     hook(LiveStep::Retired);
     header.journal_state.store(NONE, Ordering::Release);
     fence(Ordering::SeqCst);
+    Ok(())
+}
+
+/// Makes a record nobody's. Its numbers stay, for the same SA may be taken up again.
+fn leave(shape: &Shape, slot: Slot) -> Result<(), Error> {
+    let record = shape.record(slot)?;
+    let value = record.place.load(Ordering::Relaxed);
+    let ring = Place::unpack(value).and_then(|place| shape.ring(record, place));
+    let ring = ring.ok_or(Error::LiveField { slot, field: "place", value })?;
+    // The ring goes back to the arena, so the top has to stand for all that it knew.
+    record
+        .window_top
+        .fetch_max(highest_possible(record.window_top.load(Ordering::Relaxed), ring), Ordering::Relaxed);
+    record.counters().into_iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    record.retired_uid.store(record.uid.load(Ordering::Relaxed), Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    record.uid.store(0, Ordering::Release);
     Ok(())
 }

@@ -45,14 +45,6 @@ pub(super) fn recover(shape: &Shape) -> Result<(), Error> {
 
 fn fill(shape: &Shape, plan: &Plan, hook: Hook<'_>) -> Result<(), Error> {
     let header = shape.header()?;
-    // Everything that can fail fails before the redo record becomes valid.
-    for entry in &plan.entries {
-        match entry.kind {
-            kind::SA => shape.provide_sa(entry.index)?,
-            kind::POLICY => shape.provide_policy(entry.index)?,
-            _ => {}
-        }
-    }
     header.redo_state.store(FILLING, Ordering::Relaxed);
     fence(Ordering::Release);
     hook(Step::RedoFilling);

@@ -38,8 +38,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Works out the plan. The caller holds the write lock.
-    /// Errors: `Full`, `PoliciesFull`, `TooManyChanges`, `ChangedTwice`, `InstanceInUse`, `SaField`, `PolicyField`.
+    /// Works out the plan and gives its records memory. The caller holds the write lock.
+    /// Errors: `Full`, `PoliciesFull`, `TooManyChanges`, `ChangedTwice`, `InstanceInUse`, `SaField`,
+    /// `PolicyField`, `System` (no memory left on the tmpfs).
     pub(super) fn new(reader: &SadReader, transaction: &Transaction) -> Result<Self, Error> {
         let changes = transaction.len();
         if changes > MAX_CHANGES {
@@ -82,6 +83,7 @@ impl Plan {
         occupant: &Occupant,
         freed_ns: u64,
     ) -> Result<Entry, Error> {
+        reader.shape.provide_sa(slot.index())?;
         let (before, sequence) = before(reader.shape.sa(slot.index())?);
         let damaged = |_| Error::SaField { slot, field: "size", value: 0 };
         let before = SaImage::ref_from_bytes(before.as_bytes()).map_err(damaged)?;
@@ -113,6 +115,7 @@ impl Plan {
         slot: PolicySlot,
         policy: Option<&Policy>,
     ) -> Result<Entry, Error> {
+        reader.shape.provide_policy(slot.index())?;
         let (before, sequence) = before(reader.shape.policy(slot.index())?);
         let bad = |field, value| Error::PolicyField { slot, field, value };
         let (before, _) = PolicyImage::ref_from_prefix(before.as_bytes()).map_err(|_| bad("size", 0))?;
@@ -166,7 +169,7 @@ fn before(words: &[std::sync::atomic::AtomicU64]) -> (RecordWords, u64) {
 
 fn installed(reader: &SadReader) -> Result<u32, Error> {
     let mut count = 0;
-    for index in 0..reader.sa_slots_used() {
+    for index in (0..reader.sa_slots_used()).filter(|index| reader.shape.has_sa(*index)) {
         let (words, _) = before(reader.shape.sa(index)?);
         let image = SaImage::ref_from_bytes(words.as_bytes());
         count += u32::from(image.is_ok_and(|image| image.state == record::sa::INSTALLED));

@@ -18,7 +18,7 @@ use crate::map::Access;
 use crate::place::RuntimeDir;
 use crate::policy::Policy;
 use crate::record;
-use crate::sa::SlotContents;
+use crate::sa::{Occupant, SlotContents, SpiHistory};
 use crate::segment;
 
 /// How often a record that changed under the copy is copied again.
@@ -162,6 +162,10 @@ impl SadReader {
 
     /// Reads one slot. Errors: `Torn` (keep what you had, a change will name it again), `SaField`.
     pub fn sa(&self, slot: Slot) -> Result<SlotContents, Error> {
+        if !self.shape.has_sa(slot.index()) {
+            let (occupant, history) = (Occupant::Empty, SpiHistory::default());
+            return Ok(SlotContents { slot, occupant, history, generation: Generation::default() });
+        }
         let words = self.copy(self.shape.sa(slot.index())?, slot.index())?;
         let image =
             SaImage::ref_from_bytes(words.as_bytes()).map_err(|_| Error::Torn { index: slot.index() })?;
@@ -174,6 +178,9 @@ impl SadReader {
 
     /// Reads one policy. Errors: `Torn`, `PolicyField`.
     pub fn policy(&self, slot: PolicySlot) -> Result<Option<Policy>, Error> {
+        if !self.shape.has_policy(slot.index()) {
+            return Ok(None);
+        }
         let words = self.copy(self.shape.policy(slot.index())?, slot.index())?;
         let (image, _) = PolicyImage::ref_from_prefix(words.as_bytes())
             .map_err(|_| Error::Torn { index: slot.index() })?;

@@ -120,7 +120,17 @@ impl Shape {
         words.first_chunk().ok_or_else(|| self.lost("ring"))
     }
 
-    /// Gives memory to an SA or policy record, so that writing it cannot end in SIGBUS.
+    /// Tells whether an SA record was ever written; one that was not reads as 0.
+    pub(super) fn has_sa(&self, index: u32) -> bool {
+        self.map.is_backed(self.records + u64::from(index) * self.record_stride, self.record_stride)
+    }
+
+    /// Tells whether a policy record was ever written.
+    pub(super) fn has_policy(&self, index: u32) -> bool {
+        self.map.is_backed(self.policies + u64::from(index) * self.policy_stride, self.policy_stride)
+    }
+
+    /// Gives memory to an SA record, so that neither looking at it nor writing it can end in SIGBUS.
     pub(super) fn provide_sa(&self, index: u32) -> Result<(), Error> {
         self.map.provide(self.records + u64::from(index) * self.record_stride, self.record_stride)
     }

@@ -58,7 +58,7 @@ fn ports(seed: u64) -> PortRange {
 }
 
 pub(crate) fn selector(seed: u64) -> SelectorRecord {
-    let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
+    let family = if seed.is_multiple_of(2) { Family::V4 } else { Family::V6 };
     let proto = u8::try_from(mix(seed) & 0xff).unwrap();
     SelectorRecord::new(
         range(family, seed),
