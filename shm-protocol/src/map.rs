@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use nix::sys::stat::{fstat, stat};
+use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
 use nix::unistd::{Whence, lseek};
 
 use crate::error::Error;
@@ -105,9 +106,12 @@ impl Map {
 
     /// Keeps keys out of swap and core dumps as far as the limits of this process allow.
     fn protect_keys(&self) {
-        // SAFETY: base..base+octets is this map; locking changes no contents.
-        // A refusal (RLIMIT_MEMLOCK) is accepted: the tmpfs is mounted without swap where the kernel can.
-        let _ = unsafe { libc::mlock2(self.base.as_ptr().cast(), self.octets, libc::MLOCK_ONFAULT) };
+        // Huge pages are never swapped, and locking a map of them would fill it up, on fault or not.
+        if fstatfs(&self.file).is_ok_and(|found| found.filesystem_type() != HUGETLBFS_MAGIC) {
+            // SAFETY: base..base+octets is this map; locking changes no contents. A refusal
+            // (RLIMIT_MEMLOCK) is accepted: the tmpfs is mounted without swap where the kernel can.
+            let _ = unsafe { libc::mlock2(self.base.as_ptr().cast(), self.octets, libc::MLOCK_ONFAULT) };
+        }
         // SAFETY: as above; the advice changes no contents.
         let _ = unsafe { madvise(self.base.cast(), self.octets, MmapAdvise::MADV_DONTDUMP) };
     }

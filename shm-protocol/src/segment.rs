@@ -4,13 +4,14 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::sys::uio::{pread, pwrite};
+use nix::sys::uio::pread;
 use nix::unistd::{UnlinkatFlags, ftruncate};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
 use crate::error::Error;
 use crate::layout::{FEATURES_KNOWN, HEADER_OCTETS, MAJOR, MINOR, Prefix};
@@ -149,8 +150,14 @@ pub(crate) fn create(
         file_octets: kind.file_octets,
         regions: kind.regions,
     };
-    pwrite(&file, prefix.as_bytes(), 0).map_err(system("pwrite"))?;
-    fill(&Map::new(File::from(file), &fresh, kind.file_octets, Access::Write)?)?;
+    let map = Map::new(File::from(file), &fresh, kind.file_octets, Access::Write)?;
+    fill(&map)?;
+    // By the map and not by write, which hugetlbfs has not.
+    let words: [u64; size_of::<Prefix>() / 8] = zerocopy::transmute!(prefix);
+    for (place, word) in map.words(0, words.len()).into_iter().flatten().zip(words) {
+        place.store(word, Ordering::Relaxed);
+    }
+    drop(map);
     std::fs::rename(&fresh, &path)
         .map_err(|error| system("rename")(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))?;
     attach(dir, kind, Access::Write)
