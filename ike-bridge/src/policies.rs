@@ -163,7 +163,7 @@ impl Policies {
         let at = find(&|old| mine(old) && same(old) && old.spi == user.spi)
             .or_else(|| find(&|old| mine(old) && same(old) && unknown(old)))
             .or_else(|| find(&|old| mine(old) && unknown(old) && old.priority == user.priority))
-            .or_else(|| find(&|old| mine(old) && old.spi == 0))?;
+            .or_else(|| find(&|old| mine(old) && unknown(old)))?;
         entry.users.remove(at);
         self.settle(key)
     }

@@ -4,9 +4,11 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 use shm_protocol::messages::control::{
-    BridgeReply, BridgeRequest, Cursor, DropLine, EngineReply, EngineRequest, Ledger, PortLine, StateInfo,
-    StatusPage, TunnelLine, WorkerLine,
+    BridgeReply, BridgeRequest, Cursor, DropLine, EngineReply, EngineRequest, Ledger, PolicyFilter, PolicyInfo,
+    PortLine, StateInfo, StatusPage, TunnelLine, WorkerLine,
 };
+
+use shm_protocol::policy::PolicyDirection;
 
 use crate::client::Client;
 use crate::failure::Failure;
@@ -73,8 +75,9 @@ pub fn run(options: &Options, command: Command) -> Result<(), Failure> {
             states(options, |cursor| BridgeRequest::StateList { filter, cursor, show_keys })
         }
         Command::Xfrm(grammar::Command::Ask(BridgeRequest::PolicyList { filter, .. })) => {
-            policies(options, |cursor| BridgeRequest::PolicyList { filter, cursor })
+            policies(options, filter)
         }
+        Command::Xfrm(grammar::Command::Ask(BridgeRequest::PolicyCount)) => count_policies(options),
         Command::Xfrm(grammar::Command::Ask(request)) => bridge(options, &request),
         Command::Status => status(options),
         Command::Drops { all, xfrm_stat } => drops(options, all, xfrm_stat),
@@ -96,14 +99,11 @@ fn bridge(options: &Options, request: &BridgeRequest) -> Result<(), Failure> {
             || json!({"deleted": count, "generation": generation}),
             String::new,
         ),
-        BridgeReply::Count { count, capacity } => {
-            let name = match request {
-                BridgeRequest::PolicyCount => "SPD",
-                _ => "SAD",
-            };
-            let text = || format!("\t {name} count {count} (capacity {capacity})\n");
-            show(options, || json!({"count": count, "capacity": capacity}), text)
-        }
+        BridgeReply::Count { count, capacity } => show(
+            options,
+            || json!({"count": count, "capacity": capacity}),
+            || format!("\t SAD count {count}\n"),
+        ),
         BridgeReply::Spi(spi) => {
             show(options, || json!({"spi": spi.to_string()}), || format!("spi {spi}\n"))
         }
@@ -142,24 +142,52 @@ fn states(options: &Options, page_at: impl Fn(Cursor) -> BridgeRequest) -> Resul
     if options.json { put(&line(&json!({"states": all}))) } else { Ok(()) }
 }
 
-fn policies(options: &Options, page_at: impl Fn(Cursor) -> BridgeRequest) -> Result<(), Failure> {
+fn policies(options: &Options, filter: PolicyFilter) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    each_policy(options, filter, |info| {
+        if options.json {
+            all.push(as_json::policy(info));
+            return Ok(());
+        }
+        put(&print::policy(info, detail(options)))
+    })?;
+    if options.json { put(&line(&json!({"policies": all}))) } else { Ok(()) }
+}
+
+fn count_policies(options: &Options) -> Result<(), Failure> {
+    let (mut inbound, mut outbound, mut forward) = (0_u32, 0_u32, 0_u32);
+    each_policy(options, PolicyFilter::default(), |info| {
+        match info.spec.id.direction {
+            PolicyDirection::In => inbound += 1,
+            PolicyDirection::Out => outbound += 1,
+            PolicyDirection::Fwd => forward += 1,
+        }
+        Ok(())
+    })?;
+    let value = json!({
+        "count": inbound + outbound + forward, "in": inbound, "out": outbound, "fwd": forward,
+    });
+    show(options, || value, || format!("\t SPD IN  {inbound} OUT {outbound} FWD {forward}\n"))
+}
+
+fn each_policy(
+    options: &Options,
+    filter: PolicyFilter,
+    mut with: impl FnMut(&PolicyInfo) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let client = Client::bridge(&options.runtime_dir)?;
-    let (mut cursor, mut all) = (Some(Cursor::default()), Vec::new());
+    let mut cursor = Some(Cursor::default());
     while let Some(at) = cursor {
-        match client.ask(&page_at(at))? {
+        match client.ask(&BridgeRequest::PolicyList { filter, cursor: at })? {
             BridgeReply::Policies { page, next } => {
-                if options.json {
-                    all.extend(page.iter().map(as_json::policy));
-                } else {
-                    page.iter().try_for_each(|info| put(&print::policy(info, detail(options))))?;
-                }
+                page.iter().try_for_each(&mut with)?;
                 cursor = next;
             }
             BridgeReply::Refused(refusal) => return Err(Failure::Refused { sentence: refusal.sentence }),
             _ => return Err(client.surprise()),
         }
     }
-    if options.json { put(&line(&json!({"policies": all}))) } else { Ok(()) }
+    Ok(())
 }
 
 fn ask(client: &Client, request: &EngineRequest) -> Result<EngineReply, Failure> {
