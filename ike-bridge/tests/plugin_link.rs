@@ -172,10 +172,10 @@ fn no_call_waits_behind_another() {
     for _ in 0..20 {
         caller.call(DEL_SA);
         bridge.answer(bridge.receive().id);
-        assert_eq!((DEL_SA, true), (|(kind, answered, _)| (kind, answered))(caller.ended()));
+        assert!(matches!(caller.ended(), (DEL_SA, true, _)));
     }
     bridge.answer(slow.id);
-    assert_eq!((ADD_POLICY, true), (|(kind, answered, _)| (kind, answered))(caller.ended()));
+    assert!(matches!(caller.ended(), (ADD_POLICY, true, _)));
 }
 
 #[test]
