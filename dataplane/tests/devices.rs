@@ -1,5 +1,6 @@
 //! Ports on kernel devices, in network namespaces of the test's own: silenced, spoken for by the TAP, given back.
 //! Without the right to make a namespace the tests say so and pass.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
@@ -159,12 +160,11 @@ fn without_netdevs_the_engine_answers_for_itself_and_makes_no_device() {
         let place = Place::new();
         place.write("netdevs = false", PORT);
         let engine = Running::start(&place);
-        let answered = peer.run(|| {
+        peer.run(|| {
             let socket = UdpSocket::bind("192.0.2.2:0").unwrap();
             socket.send_to(b"who has it?", "192.0.2.1:9").unwrap();
             std::thread::sleep(Duration::from_millis(500));
         });
-        let () = answered;
         let neighbours = peer.ip("neighbour show 192.0.2.1");
         assert!(neighbours.contains("lladdr"), "ARP is answered: {neighbours}");
         assert!(!ip("link show").contains("wan"));

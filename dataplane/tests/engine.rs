@@ -1,4 +1,5 @@
 //! The engine as a process: it answers, reloads, stops, and refuses what is wrong in one line with the right code.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use esp::DropReason;
 use nix::sys::signal::Signal;

@@ -1,4 +1,8 @@
 //! The engine's face in Linux: a TAP per port, a TUN per `if_id` interface, and the kernel devices behind ports.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel's messages are an open set; what is unknown is passed over"
+)]
 
 use std::net::IpAddr;
 
@@ -60,12 +64,22 @@ pub fn open_taps(netlink: &mut Netlink, config: &Config, macs: &[Mac]) -> Result
 pub fn open_tun(netlink: &mut Netlink, interface: &crate::config::Interface) -> Result<Netdev, Error> {
     let tap = Tap::open(interface.name.as_str(), Kind::Tun)?;
     let link = netlink.link(interface.name.as_str())?;
+    no_link_local(&interface.name);
     if let Some(mtu) = interface.mtu {
         netlink.set(&link, Change::Mtu(mtu.octets()))?;
     }
     netlink.set(&link, Change::Flags(LinkFlags::Up, true))?;
     give_addresses(netlink, &link, &interface.addresses)?;
     Ok(Netdev { tap, link })
+}
+
+/// A link-local address would have the kernel solicit routers inside the tunnel, which no policy lets through.
+fn no_link_local(name: &NetdevName) {
+    let path: std::path::PathBuf =
+        ["/proc/sys/net/ipv6/conf", name.as_str(), "addr_gen_mode"].iter().collect();
+    if path.exists() && std::fs::write(&path, "1").is_err() {
+        tracing::debug!("{name}: keeps its IPv6 link-local address");
+    }
 }
 
 /// Gives the kernel the file's routes and neighbours, so that the host's own packets take the same way.

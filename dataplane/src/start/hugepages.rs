@@ -3,9 +3,11 @@
 //! How many were taken stands in a file of the runtime directory, so that a run after a kill gives back those of the
 //! run before it instead of taking more.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{HUGETLBFS_MAGIC, statfs};
 
@@ -82,6 +84,7 @@ impl Hugepages {
 
     fn add(&mut self, wanted: u64) -> Result<(), Error> {
         let more = wanted.saturating_sub(self.pages);
+        let _one = self.lock()?;
         let before = self.count()?;
         self.set(before + more)?;
         let found = self.count()?.saturating_sub(before);
@@ -105,10 +108,21 @@ impl Hugepages {
         mounted.map_err(|errno| wrong(errno.into()))
     }
 
+    /// Keeps other engines from changing the counter between our reading and writing it.
+    fn lock(&self) -> Result<Flock<File>, Error> {
+        let wrong = |cause| Error::Counter { path: self.counter.clone(), cause };
+        let file = File::open(&self.counter).map_err(wrong)?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| wrong(errno.into()))
+    }
+
+    /// Returns how many pages the kernel keeps. It counts those given back but still mapped too: they go by themselves.
     fn count(&self) -> Result<u64, Error> {
         let wrong = |cause| Error::Counter { path: self.counter.clone(), cause };
         let text = std::fs::read_to_string(&self.counter).map_err(wrong)?;
-        text.trim().parse().map_err(|_| wrong(io::ErrorKind::InvalidData.into()))
+        let all: u64 = text.trim().parse().map_err(|_| wrong(io::ErrorKind::InvalidData.into()))?;
+        let surplus = std::fs::read_to_string(self.counter.with_file_name("surplus_hugepages")).ok();
+        let surplus: u64 = surplus.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        Ok(all.saturating_sub(surplus))
     }
 
     fn set(&self, pages: u64) -> Result<(), Error> {
@@ -127,7 +141,9 @@ impl Hugepages {
 impl Drop for Hugepages {
     /// Pages that DPDK still maps become surplus: the kernel frees them when the process ends.
     fn drop(&mut self) {
+        let lock = self.lock();
         let given = self.count().and_then(|count| self.set(count.saturating_sub(self.pages)));
+        drop(lock);
         match given {
             Ok(()) => drop(std::fs::remove_file(&self.taken)),
             Err(error) => tracing::warn!("{} huge pages are not given back: {error}", self.pages),
