@@ -1,7 +1,10 @@
 //! One core for what is measured, the others for everything else.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::Result;
@@ -45,6 +48,14 @@ pub fn pin(cpus: &[usize]) -> Result<()> {
         set.set(*cpu)?;
     }
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("pin to {cpus:?}"))
+}
+
+/// Returns for how long the calling thread has had a CPU: what it costs where others take their share away.
+///
+/// # Errors
+/// What the system says.
+pub fn thread_time() -> Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 
 fn allowed() -> Result<Vec<usize>> {

@@ -17,7 +17,7 @@ pub struct Floor {
     pub method: Method,
     /// What is sealed: the inner packet, padding, pad length, next header. Units: octets.
     pub text_octets: usize,
-    /// Units: nanoseconds a packet.
+    /// The least disturbed part of each window, a sixteenth of it. Units: nanoseconds a packet.
     pub ns: Spread,
 }
 
@@ -44,7 +44,7 @@ pub fn measure(algorithm: Algorithm, inner_octets: u16, cpu: usize, windows: usi
         });
         let all = measured.join().ok().context("measuring the AEAD panicked")??;
         let of = |method| {
-            let windows = all.iter().filter(|floor| floor.method == method).map(|floor| floor.median_ns);
+            let windows = all.iter().filter(|floor| floor.method == method).map(|floor| floor.min_ns);
             Some(Floor { method, text_octets, ns: Spread::of(windows.collect())? })
         };
         let floors = Method::built().filter_map(of);

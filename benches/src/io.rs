@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use dpdk::{Burst, Device, Eal, EalConfig, FilePrefix, Lcore, Memory, Mempool, MempoolConfig, PortConfig};
@@ -15,6 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
 use crate::Result;
+use crate::cpu;
 use crate::hugepages::Hugepages;
 use crate::spread::Spread;
 
@@ -85,13 +86,13 @@ fn windows(eal: Eal, job: &Job) -> Result<Vec<f64>> {
     let mut sink = Device::probe(eal, "net_null0,no-rx=1")?.start(&PortConfig::default(), &pool)?;
     let rx = source.rx.first_mut().context("net_pcap without a queue")?;
     let tx = sink.tx.first_mut().context("net_null without a queue")?;
-    forward(rx, tx, WARM_UP);
-    Ok((0..job.windows).map(|_| forward(rx, tx, WINDOW)).collect())
+    forward(rx, tx, WARM_UP)?;
+    (0..job.windows).map(|_| forward(rx, tx, WINDOW)).collect()
 }
 
-/// Forwards for at least `time`; returns nanoseconds a packet.
-fn forward(rx: &mut RxQueue, tx: &mut TxQueue, time: Duration) -> f64 {
-    let start = Instant::now();
+/// Forwards for at least `time` on the CPU; returns nanoseconds a packet.
+fn forward(rx: &mut RxQueue, tx: &mut TxQueue, time: Duration) -> Result<f64> {
+    let start = cpu::thread_time()?;
     let mut packets = 0_u64;
     loop {
         for _ in 0..BURSTS_PER_LOOK {
@@ -107,9 +108,9 @@ fn forward(rx: &mut RxQueue, tx: &mut TxQueue, time: Duration) -> f64 {
             tx.tx_burst(&mut burst);
             free_burst(&mut burst);
         }
-        let taken = start.elapsed();
+        let taken = cpu::thread_time()?.saturating_sub(start);
         if taken >= time {
-            return taken.as_secs_f64() * 1e9 / packets.max(1) as f64;
+            return Ok(taken.as_secs_f64() * 1e9 / packets.max(1) as f64);
         }
     }
 }

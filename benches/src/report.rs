@@ -26,16 +26,16 @@ pub struct Row {
 }
 
 impl Row {
-    /// Returns how many times the cost of AEAD and I/O the whole engine costs, by the medians.
+    /// Returns how many times the cost of AEAD and I/O the whole engine costs: medians, by the time each had its core.
     #[must_use]
     pub fn ratio(&self) -> f64 {
-        self.engine.ns.median() / (self.aead.ns.median() + self.io.median())
+        self.engine.cpu_ns.median() / (self.aead.ns.median() + self.io.median())
     }
 
     /// As [`Self::ratio`], of the least disturbed window of each.
     #[must_use]
     pub fn best_ratio(&self) -> f64 {
-        self.engine.ns.min() / (self.aead.ns.min() + self.io.min())
+        self.engine.cpu_ns.min() / (self.aead.ns.min() + self.io.min())
     }
 
     fn mpps(&self) -> Spread {
@@ -77,34 +77,31 @@ impl Row {
 /// Prints the table.
 pub fn print(machine: &Machine, what: &str, rows: &[Row]) {
     println!("\n{what}\n{}, {}, {}", machine.cpu, machine.commit, machine.date);
-    println!(
-        "\n{:>6}  {:>22}  {:>22}  {:>7}  {:>15}  {:>15}  {:>12}",
-        "inner", "Mpps", "ns per packet", "Gbit/s", "AEAD alone ns", "I/O alone ns", "engine to"
-    );
-    println!(
-        "{:>6}  {:>22}  {:>22}  {:>7}  {:>15}  {:>15}  {:>12}",
-        "octets",
-        "min / median / max",
-        "min / median / max",
-        "inner",
-        "min / median",
-        "min / median",
-        "AEAD + I/O"
+    println!("min / median / max; Mpps and Gbit/s by the clock, ns by the time a thread had the core\n");
+    line(["inner", "Mpps", "Gbit/s", "engine", "AEAD alone", "I/O alone", "engine to"].map(str::to_owned));
+    line(
+        ["octets", "", "inner", "ns a packet", "ns a packet", "ns a packet", "AEAD + I/O"].map(str::to_owned),
     );
     for row in rows {
-        let (mpps, ns) = (row.mpps(), &row.engine.ns);
-        println!(
-            "{:>6}  {:>22}  {:>22}  {:>7.2}  {:>15}  {:>15}  {:>12}",
-            row.inner_octets,
-            format!("{:.2} / {:.2} / {:.2}", mpps.min(), mpps.median(), mpps.max()),
-            format!("{:.1} / {:.1} / {:.1}", ns.min(), ns.median(), ns.max()),
-            row.gbits(),
-            format!("{:.1} / {:.1}", row.aead.ns.min(), row.aead.ns.median()),
-            format!("{:.1} / {:.1}", row.io.min(), row.io.median()),
+        line([
+            row.inner_octets.to_string(),
+            three(&row.mpps(), 2),
+            format!("{:.2}", row.gbits()),
+            three(&row.engine.cpu_ns, 1),
+            three(&row.aead.ns, 1),
+            three(&row.io, 1),
             format!("{:.2}", row.ratio()),
-        );
+        ]);
     }
     rows.iter().for_each(remarks);
+}
+
+fn line([octets, mpps, gbits, engine, aead, io, ratio]: [String; 7]) {
+    println!("{octets:>6}  {mpps:>20}  {gbits:>6}  {engine:>22}  {aead:>22}  {io:>22}  {ratio:>10}");
+}
+
+fn three(spread: &Spread, digits: usize) -> String {
+    format!("{:.digits$} / {:.digits$} / {:.digits$}", spread.min(), spread.median(), spread.max())
 }
 
 fn remarks(row: &Row) {
@@ -126,11 +123,7 @@ fn remarks(row: &Row) {
         None => println!("  no sample was opened"),
     }
     if engine.share < FULL_SHARE {
-        println!(
-            "  the worker had its core for {:.0} % of the time only; on a core of its own a packet costs {:.1} ns",
-            engine.share * 100.0,
-            engine.cpu_ns.median()
-        );
+        println!("  the worker had its core for {:.0} % of the time only", engine.share * 100.0);
     }
 }
 
