@@ -185,3 +185,28 @@ fn a_failed_start_gives_the_device_back() {
         assert_eq!(shown(), before);
     });
 }
+
+#[test]
+fn a_reload_makes_and_removes_interfaces_while_the_others_stay() {
+    with_peer(|peer| {
+        let place = Place::new();
+        let interface = |id: u8| {
+            format!("[[interface]]\nname = \"ipsec{id}\"\nif_id = {id}\naddresses = [\"10.255.{id}.1/30\"]\n")
+        };
+        let route = |id: u8| format!("[[route]]\nto = \"10.{id}.0.0/16\"\ndev = \"ipsec{id}\"\n");
+        place.write("", &format!("{PORT}{}{}", interface(1), route(1)));
+        let engine = Running::start(&place);
+        let index = |name: &str| ip(&format!("link show {name}")).split(':').next().unwrap().to_owned();
+        let first = index("ipsec1");
+        place.write("", &format!("{PORT}{}{}{}{}", interface(1), interface(2), route(1), route(2)));
+        assert!(matches!(engine.ask(&EngineRequest::Reload), EngineReply::Reloaded { .. }));
+        assert!(ip("route show").contains("10.2.0.0/16 dev ipsec2"));
+        assert_eq!(index("ipsec1"), first, "what did not change stays");
+        place.write("", &format!("{PORT}{}{}", interface(2), route(2)));
+        assert!(matches!(engine.ask(&EngineRequest::Reload), EngineReply::Reloaded { .. }));
+        let links = ip("link show");
+        assert!(!links.contains("ipsec1") && links.contains("ipsec2"), "{links}");
+        assert!(reaches(peer, "192.0.2.2", "192.0.2.1"));
+        assert_eq!(engine.stop(Signal::SIGTERM).code(), Some(0));
+    });
+}

@@ -79,168 +79,7 @@ fn what_the_file_leaves_out_has_its_default() {
 
 #[test]
 fn every_fault_is_one_line_with_place_key_fault_and_remedy() {
-    let table: &[(&str, &str, &str)] = &[
-        (
-            "hugepages   = false",
-            "hugepage = false",
-            "gw.toml:4: engine.hugepage: unknown field `hugepage`, expected one of `runtime_dir`, `workers`, `hugepages`, `netdevs`, `idle`, `unprotected`, `min_replay_window`; remove or correct it",
-        ),
-        (
-            "hugepages   = false",
-            "hugepages = 1",
-            "gw.toml:4: engine.hugepages: invalid type: integer `1`, expected a boolean; correct it",
-        ),
-        (
-            "hugepages   = false",
-            "hugepages = ",
-            "gw.toml:4: engine.hugepages: string values must be quoted, expected literal string; correct it",
-        ),
-        (
-            "\"/run/espalier\"",
-            "\"run\"",
-            "gw.toml:2: engine.runtime_dir: not an absolute path of at most 90 octets; write one as \"/run/espalier\"",
-        ),
-        ("[1]", "[]", "gw.toml:3: engine.workers: empty; give at least one CPU"),
-        (
-            "[1]",
-            "[9]",
-            "gw.toml:3: engine.workers: CPU 9 does not exist or is not open to this process; choose from 0-3",
-        ),
-        (
-            "[1]",
-            "[-1]",
-            "gw.toml:3: engine.workers: CPU -1 does not exist or is not open to this process; choose from 0-3",
-        ),
-        ("[1]", "[1,\n  1]", "gw.toml:4: engine.workers: CPU 1 stands twice; remove one or change it"),
-        ("\"sleep\"", "\"nap\"", "gw.toml:6: engine.idle: \"nap\" is not known; write \"sleep\" or \"spin\""),
-        (
-            "\"drop\"",
-            "\"pass\"",
-            "gw.toml:7: engine.unprotected: \"pass\" is not known; write \"drop\" or \"forward\"",
-        ),
-        (
-            "= 1024",
-            "= 31",
-            "gw.toml:8: engine.min_replay_window: 31 is outside 32..1048576 packets; choose a value inside",
-        ),
-        (
-            "\"auto\"",
-            "\"openssl\"",
-            "gw.toml:10: crypto.backend: \"openssl\" is not known; write \"auto\", \"ipsec-mb\" or \"rustcrypto\"",
-        ),
-        (
-            "\"127.0.0.1:9111\"",
-            "\"9111\"",
-            "gw.toml:12: metrics.listen: \"9111\" is no address with a port; write one as \"127.0.0.1:9111\"",
-        ),
-        (
-            "= \"wan\"",
-            "= \"a-name-too-long-for-linux\"",
-            "gw.toml:15: port.name: \"a-name-too-long-for-linux\" cannot name a network device; use 1 to 15 letters, digits, '-', '_' or '.'",
-        ),
-        (
-            "port = \"wan\"",
-            "port = \"ipsec1\"",
-            "gw.toml:26: neighbor.port: no [[port]] is named \"ipsec1\"; name one that the file has",
-        ),
-        (
-            "= \"ipsec1\"",
-            "= \"wan\"",
-            "gw.toml:21: interface.name: the name wan stands twice; remove one or change it",
-        ),
-        (
-            "net_af_packet0,iface=veth-wan",
-            "veth-wan",
-            "gw.toml:16: port.device: \"veth-wan\" is no DPDK device; write devargs as \"net_af_packet0,iface=veth0\" or a PCI address as \"0000:3b:00.0\"",
-        ),
-        (
-            "iface=veth-wan",
-            "iface=wan",
-            "gw.toml:15: port.name: \"wan\" is the kernel device behind a port, and the port's TAP needs a name of its own; rename one",
-        ),
-        (
-            "mtu       = 1500",
-            "mtu = 100",
-            "gw.toml:17: port.mtu: 100 is outside 576..9000 octets; choose a value inside",
-        ),
-        (
-            "mtu       = 1500",
-            "mtu = 1200",
-            "gw.toml:17: port.mtu: 1200 octets are too few for the IPv6 addresses of the port; use 1280 or more",
-        ),
-        (
-            "\"192.0.2.1/24\"",
-            "\"192.0.2.1\"",
-            "gw.toml:18: port.addresses: \"192.0.2.1\" is no address with a prefix length; write one as \"192.0.2.1/24\"",
-        ),
-        (
-            "\"192.0.2.1/24\"",
-            "\"224.0.0.1/24\"",
-            "gw.toml:18: port.addresses: \"224.0.0.1/24\" is no unicast IP address; write one as \"192.0.2.2\" or \"2001:db8::2\"",
-        ),
-        (
-            "10.255.0.1/30",
-            "192.0.2.1/32",
-            "gw.toml:23: interface.addresses: the address 192.0.2.1 stands twice; remove one or change it",
-        ),
-        (
-            "if_id     = 1",
-            "if_id = 0",
-            "gw.toml:22: interface.if_id: \"0\" is no if_id; write a number from 1 to 4294967295, or in hex as \"0x1\"",
-        ),
-        (
-            "if_id     = 1",
-            "if_id = \"0xg\"",
-            "gw.toml:22: interface.if_id: \"0xg\" is no if_id; write a number from 1 to 4294967295, or in hex as \"0x1\"",
-        ),
-        (
-            "\"02:00:00:00:00:02\"",
-            "\"01:00:00:00:00:02\"",
-            "gw.toml:28: neighbor.mac: \"01:00:00:00:00:02\" is no unicast Ethernet address; write one as \"02:00:00:00:00:02\"",
-        ),
-        (
-            "ip   = \"192.0.2.2\"",
-            "ip = \"0.0.0.0\"",
-            "gw.toml:27: neighbor.ip: \"0.0.0.0\" is no unicast IP address; write one as \"192.0.2.2\" or \"2001:db8::2\"",
-        ),
-        (
-            "10.2.0.0/16",
-            "10.2.0.1/16",
-            "gw.toml:31: route.to: 10.2.0.1/16 has bits set behind its prefix; write 10.2.0.0/16",
-        ),
-        (
-            "to  = \"0.0.0.0/0\"",
-            "to  = \"10.2.0.0/16\"",
-            "gw.toml:34: route.to: the route to 10.2.0.0/16 stands twice; remove one or change it",
-        ),
-        (
-            "dev = \"ipsec1\"",
-            "dev = \"ipsec2\"",
-            "gw.toml:32: route.dev: no [[port]] or [[interface]] is named \"ipsec2\"; name one that the file has",
-        ),
-        (
-            "dev = \"ipsec1\"",
-            "dev = \"ipsec1\"\nvia = \"192.0.2.2\"",
-            "gw.toml:33: route.via: an [[interface]] has no next hop; remove the key",
-        ),
-        (
-            "via = \"192.0.2.2\"\n",
-            "",
-            "gw.toml:35: route.dev: a route out of a port needs a next hop; add via = \"ADDRESS\"",
-        ),
-        (
-            "via = \"192.0.2.2\"",
-            "via = \"198.51.100.1\"",
-            "gw.toml:35: route.via: 198.51.100.1 is not on the link of port \"wan\"; add an address of its network to the port or correct it",
-        ),
-        (
-            "via = \"192.0.2.2\"",
-            "via = \"2001:db8::2\"",
-            "gw.toml:35: route.via: 2001:db8::2 is of another address family than the route; give a next hop of the same family",
-        ),
-        ("name      = \"ipsec1\"\n", "", "gw.toml:20: interface: missing field `name`; add it"),
-    ];
-    for (from, to, expected) in table {
+    for (from, to, expected) in FAULTS {
         assert_eq!(&fault(from, to), expected, "for {to}");
     }
 }
@@ -291,3 +130,166 @@ fn ports_workers_and_hugepages_need_a_restart_and_the_rest_does_not() {
     assert_eq!(changed("if_id     = 1", "if_id = 7"), Difference::Live);
     assert_eq!(changed("to  = \"10.2.0.0/16\"", "to  = \"10.3.0.0/16\""), Difference::Live);
 }
+
+/// What is replaced in the example, by what, and the line that has to come.
+const FAULTS: &[(&str, &str, &str)] = &[
+    (
+        "hugepages   = false",
+        "hugepage = false",
+        "gw.toml:4: engine.hugepage: unknown field `hugepage`, expected one of `runtime_dir`, `workers`, `hugepages`, `netdevs`, `idle`, `unprotected`, `min_replay_window`; remove or correct it",
+    ),
+    (
+        "hugepages   = false",
+        "hugepages = 1",
+        "gw.toml:4: engine.hugepages: invalid type: integer `1`, expected a boolean; correct it",
+    ),
+    (
+        "hugepages   = false",
+        "hugepages = ",
+        "gw.toml:4: engine.hugepages: string values must be quoted, expected literal string; correct it",
+    ),
+    (
+        "\"/run/espalier\"",
+        "\"run\"",
+        "gw.toml:2: engine.runtime_dir: not an absolute path of at most 90 octets; write one as \"/run/espalier\"",
+    ),
+    ("[1]", "[]", "gw.toml:3: engine.workers: empty; give at least one CPU"),
+    (
+        "[1]",
+        "[9]",
+        "gw.toml:3: engine.workers: CPU 9 does not exist or is not open to this process; choose from 0-3",
+    ),
+    (
+        "[1]",
+        "[-1]",
+        "gw.toml:3: engine.workers: CPU -1 does not exist or is not open to this process; choose from 0-3",
+    ),
+    ("[1]", "[1,\n  1]", "gw.toml:4: engine.workers: CPU 1 stands twice; remove one or change it"),
+    ("\"sleep\"", "\"nap\"", "gw.toml:6: engine.idle: \"nap\" is not known; write \"sleep\" or \"spin\""),
+    (
+        "\"drop\"",
+        "\"pass\"",
+        "gw.toml:7: engine.unprotected: \"pass\" is not known; write \"drop\" or \"forward\"",
+    ),
+    (
+        "= 1024",
+        "= 31",
+        "gw.toml:8: engine.min_replay_window: 31 is outside 32..1048576 packets; choose a value inside",
+    ),
+    (
+        "\"auto\"",
+        "\"openssl\"",
+        "gw.toml:10: crypto.backend: \"openssl\" is not known; write \"auto\", \"ipsec-mb\" or \"rustcrypto\"",
+    ),
+    (
+        "\"127.0.0.1:9111\"",
+        "\"9111\"",
+        "gw.toml:12: metrics.listen: \"9111\" is no address with a port; write one as \"127.0.0.1:9111\"",
+    ),
+    (
+        "= \"wan\"",
+        "= \"a-name-too-long-for-linux\"",
+        "gw.toml:15: port.name: \"a-name-too-long-for-linux\" cannot name a network device; use 1 to 15 letters, digits, '-', '_' or '.'",
+    ),
+    (
+        "port = \"wan\"",
+        "port = \"ipsec1\"",
+        "gw.toml:26: neighbor.port: no [[port]] is named \"ipsec1\"; name one that the file has",
+    ),
+    (
+        "= \"ipsec1\"",
+        "= \"wan\"",
+        "gw.toml:21: interface.name: the name wan stands twice; remove one or change it",
+    ),
+    (
+        "net_af_packet0,iface=veth-wan",
+        "veth-wan",
+        "gw.toml:16: port.device: \"veth-wan\" is no DPDK device; write devargs as \"net_af_packet0,iface=veth0\" or a PCI address as \"0000:3b:00.0\"",
+    ),
+    (
+        "iface=veth-wan",
+        "iface=wan",
+        "gw.toml:15: port.name: \"wan\" is the kernel device behind a port, and the port's TAP needs a name of its own; rename one",
+    ),
+    (
+        "mtu       = 1500",
+        "mtu = 100",
+        "gw.toml:17: port.mtu: 100 is outside 576..9000 octets; choose a value inside",
+    ),
+    (
+        "mtu       = 1500",
+        "mtu = 1200",
+        "gw.toml:17: port.mtu: 1200 octets are too few for the IPv6 addresses of the port; use 1280 or more",
+    ),
+    (
+        "\"192.0.2.1/24\"",
+        "\"192.0.2.1\"",
+        "gw.toml:18: port.addresses: \"192.0.2.1\" is no address with a prefix length; write one as \"192.0.2.1/24\"",
+    ),
+    (
+        "\"192.0.2.1/24\"",
+        "\"224.0.0.1/24\"",
+        "gw.toml:18: port.addresses: \"224.0.0.1/24\" is no unicast IP address; write one as \"192.0.2.2\" or \"2001:db8::2\"",
+    ),
+    (
+        "10.255.0.1/30",
+        "192.0.2.1/32",
+        "gw.toml:23: interface.addresses: the address 192.0.2.1 stands twice; remove one or change it",
+    ),
+    (
+        "if_id     = 1",
+        "if_id = 0",
+        "gw.toml:22: interface.if_id: \"0\" is no if_id; write a number from 1 to 4294967295, or in hex as \"0x1\"",
+    ),
+    (
+        "if_id     = 1",
+        "if_id = \"0xg\"",
+        "gw.toml:22: interface.if_id: \"0xg\" is no if_id; write a number from 1 to 4294967295, or in hex as \"0x1\"",
+    ),
+    (
+        "\"02:00:00:00:00:02\"",
+        "\"01:00:00:00:00:02\"",
+        "gw.toml:28: neighbor.mac: \"01:00:00:00:00:02\" is no unicast Ethernet address; write one as \"02:00:00:00:00:02\"",
+    ),
+    (
+        "ip   = \"192.0.2.2\"",
+        "ip = \"0.0.0.0\"",
+        "gw.toml:27: neighbor.ip: \"0.0.0.0\" is no unicast IP address; write one as \"192.0.2.2\" or \"2001:db8::2\"",
+    ),
+    (
+        "10.2.0.0/16",
+        "10.2.0.1/16",
+        "gw.toml:31: route.to: 10.2.0.1/16 has bits set behind its prefix; write 10.2.0.0/16",
+    ),
+    (
+        "to  = \"0.0.0.0/0\"",
+        "to  = \"10.2.0.0/16\"",
+        "gw.toml:34: route.to: the route to 10.2.0.0/16 stands twice; remove one or change it",
+    ),
+    (
+        "dev = \"ipsec1\"",
+        "dev = \"ipsec2\"",
+        "gw.toml:32: route.dev: no [[port]] or [[interface]] is named \"ipsec2\"; name one that the file has",
+    ),
+    (
+        "dev = \"ipsec1\"",
+        "dev = \"ipsec1\"\nvia = \"192.0.2.2\"",
+        "gw.toml:33: route.via: an [[interface]] has no next hop; remove the key",
+    ),
+    (
+        "via = \"192.0.2.2\"\n",
+        "",
+        "gw.toml:35: route.dev: a route out of a port needs a next hop; add via = \"ADDRESS\"",
+    ),
+    (
+        "via = \"192.0.2.2\"",
+        "via = \"198.51.100.1\"",
+        "gw.toml:35: route.via: 198.51.100.1 is not on the link of port \"wan\"; add an address of its network to the port or correct it",
+    ),
+    (
+        "via = \"192.0.2.2\"",
+        "via = \"2001:db8::2\"",
+        "gw.toml:35: route.via: 2001:db8::2 is of another address family than the route; give a next hop of the same family",
+    ),
+    ("name      = \"ipsec1\"\n", "", "gw.toml:20: interface: missing field `name`; add it"),
+];

@@ -73,7 +73,7 @@ impl<B: Buffer> HostIo<B> {
     pub(super) fn punt(&self, most: usize) -> usize {
         let mut done = 0;
         for worker in &self.workers {
-            let share = most / self.workers.len();
+            let share = (most / self.workers.len()).max(1);
             for _ in 0..share {
                 let Some(punt) = worker.host.punts.pop() else { break };
                 self.write(&punt);

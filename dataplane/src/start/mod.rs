@@ -10,30 +10,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::queue::ArrayQueue;
-use crypto::{Choice, Crypto};
+use crypto::Crypto;
 use dpdk::{Lcore, Mbuf};
-use shm_protocol::live::Live;
-use shm_protocol::lock::{Service as Lock, ServiceLock};
-use shm_protocol::place::RuntimeDir;
+use shm_protocol::lock::ServiceLock;
 
 pub use error::Error;
 
 use crate::adopt::Adopter;
 use crate::bell::Bell;
 use crate::clock::boottime_ns;
-use crate::config::{Backend, Config};
+use crate::config::Config;
 use crate::control::{Control, Order, Parts, View};
-use crate::netdev::{self, Neighbours, Netdev, Netlink, Prepared};
+use crate::netdev::Prepared;
 use crate::path::shared::WorkerShared;
 use crate::publish;
 use crate::service::{Facts, PortFacts, Reloader, Service, Wake, WorkerFacts};
 use crate::tables::Tables;
-use crate::tables::topology::Mac;
-use crate::worker::{Pulse, Worker, idle_by_default};
+use crate::worker::Pulse;
 use eal::Dpdk;
+use ground::Ground;
 
 mod eal;
 mod error;
+mod ground;
 mod hugepages;
 mod ports;
 mod workers;
@@ -70,70 +69,60 @@ impl Engine {
     pub fn start(options: Options) -> Result<Self, Error> {
         let Options { file, config, eal } = options;
         let started_ns = boottime_ns();
-        let dir = RuntimeDir::prepare(&config.engine.runtime_dir)?;
-        let lock = ServiceLock::acquire(&dir, Lock::Engine)?;
-        let live = Arc::new(Live::attach_or_create(&dir)?);
-        let crypto = Arc::new(Crypto::new(choice(config.backend))?);
-        tracing::info!("{}", crypto.describe());
-        let mut netlink = Netlink::connect().map_err(netdev::Error::Netlink)?;
-        let prepared = ports::prepare(&mut netlink, &config)?;
-        let dpdk = eal::start(&config, dir.path(), eal)?;
-        let started = ports::start(&config, &dpdk, &prepared)?;
-        let macs = started.macs.clone();
-        let devices = Devices::open(&mut netlink, &config, &macs)?;
-        let topology = config.topology(&macs, None);
+        let ground = Ground::lay(&config, eal)?;
         let workers = config.engine.workers.len();
-        let (publisher, subscribers) = publish::channel(Tables::new(topology.clone()), workers);
+        let tables = Tables::new(ground.topology.clone());
+        let (publisher, subscribers) = publish::channel(tables, workers);
         let view = Arc::new(View::new(publisher.newest()));
-        let shared: Vec<Arc<WorkerShared<Mbuf>>> =
-            (0..workers).map(|_| WorkerShared::new(config.ports.len())).collect();
-        let pulses: Vec<Arc<Pulse>> = (0..workers).map(|_| Arc::default()).collect();
-        let facts = Arc::new(Facts {
-            started_ns,
-            crypto: crypto.describe(),
-            dpdk: dpdk::version(),
-            dir: dir.clone(),
-            workers: worker_facts(&config, &shared, &pulses),
-            ports: port_facts(&config, started.ports),
-            view: Arc::clone(&view),
-        });
+        let shares: Vec<Share> = (0..workers).map(|_| Share::new(config.ports.len())).collect();
         let common = Common::new()?;
+        let Ground { dir, live, crypto, ports, devices, topology, prepared, dpdk, lock } = ground;
         let adopter = Adopter::new(dir.clone(), live, Arc::clone(&crypto), topology.clone(), publisher);
         let pool = dpdk.pool;
-        let parts = Parts {
+        let control = Control::new(Parts {
             adopter,
-            workers: shared.clone(),
+            workers: shares.iter().map(|share| Arc::clone(&share.shared)).collect(),
             taps: devices.taps,
             tuns: devices.tuns,
             neighbours: devices.neighbours,
             alloc: Box::new(move || pool.alloc()),
             mtu_octets: eal::largest_mtu(&config),
-            dir,
-            view,
+            dir: dir.clone(),
+            view: Arc::clone(&view),
             orders: Arc::clone(&common.orders),
             bell: Arc::clone(&common.bell),
             stop: Arc::clone(&common.stop),
-        };
-        let control = Control::new(parts).map_err(Error::Control)?;
-        let queues = crate::ports::dpdk::share_out(started.queues, workers, dpdk.pool);
+        });
+        let control = control.map_err(Error::Control)?;
+        let queues = crate::ports::dpdk::share_out(ports.queues, workers, pool);
+        let facts = Arc::new(Facts {
+            started_ns,
+            crypto: crypto.describe(),
+            dpdk: dpdk::version(),
+            dir,
+            workers: worker_facts(&config, &shares),
+            ports: port_facts(&config, ports.ports),
+            view,
+        });
+        let Common { stop, bell, wake, orders } = common;
+        let (workers, control_thread, service) = (Vec::new(), None, Vec::new());
         let mut engine = Self {
-            stop: common.stop,
-            bell: common.bell,
-            wake: common.wake,
-            workers: Vec::new(),
-            control: None,
-            service: Vec::new(),
+            stop,
+            bell,
+            wake,
+            workers,
+            control: control_thread,
+            service,
             facts,
             dpdk,
             prepared,
             _lock: lock,
         };
-        engine.start_workers(&config, &crypto, queues, subscribers, &shared, pulses)?;
+        engine.start_workers(&config, &crypto, queues, subscribers, &shares)?;
         engine.start_control(control)?;
+        let bell = Arc::clone(&engine.bell);
         let listen = config.metrics;
-        let reloader =
-            Reloader { file, config, topology, macs, orders: common.orders, bell: Arc::clone(&engine.bell) };
-        engine.start_service(reloader, listen)?;
+        engine.start_service(Reloader { file, config, topology, macs: ports.macs, orders, bell }, listen)?;
         Ok(engine)
     }
 
@@ -208,6 +197,18 @@ impl Drop for Engine {
     }
 }
 
+/// What one worker shares with the other threads.
+struct Share {
+    shared: Arc<WorkerShared<Mbuf>>,
+    pulse: Arc<Pulse>,
+}
+
+impl Share {
+    fn new(ports: usize) -> Self {
+        Self { shared: WorkerShared::new(ports), pulse: Arc::default() }
+    }
+}
+
 /// What all threads share.
 struct Common {
     stop: Arc<AtomicBool>,
@@ -227,48 +228,13 @@ impl Common {
     }
 }
 
-/// The kernel's side of ports and interfaces.
-#[derive(Default)]
-struct Devices {
-    taps: Vec<Netdev>,
-    tuns: Vec<Option<Netdev>>,
-    neighbours: Option<Neighbours>,
-}
-
-impl Devices {
-    fn open(netlink: &mut Netlink, config: &Config, macs: &[Mac]) -> Result<Self, netdev::Error> {
-        if !config.engine.netdevs {
-            return Ok(Self::default());
-        }
-        let taps = netdev::open_taps(netlink, config, macs)?;
-        let mut tuns = Vec::with_capacity(config.interfaces.len());
-        for interface in &config.interfaces {
-            tuns.push(Some(netdev::open_tun(netlink, interface)?));
-        }
-        netdev::give_routes(netlink, config)?;
-        Ok(Self { taps, tuns, neighbours: Some(Neighbours::follow()?) })
-    }
-}
-
-fn choice(backend: Backend) -> Choice {
-    match backend {
-        Backend::Auto => Choice::Auto,
-        Backend::IpsecMb => Choice::IpsecMb,
-        Backend::RustCrypto => Choice::RustCrypto,
-    }
-}
-
-fn worker_facts(
-    config: &Config,
-    shared: &[Arc<WorkerShared<Mbuf>>],
-    pulses: &[Arc<Pulse>],
-) -> Vec<WorkerFacts> {
-    let workers = config.engine.workers.iter().zip(shared).zip(pulses);
+fn worker_facts(config: &Config, shares: &[Share]) -> Vec<WorkerFacts> {
+    let workers = config.engine.workers.iter().zip(shares);
     workers
-        .map(|((cpu, shared), pulse)| WorkerFacts {
+        .map(|(cpu, share)| WorkerFacts {
             cpu: *cpu,
-            pulse: Arc::clone(pulse),
-            counters: Arc::clone(shared) as Arc<dyn crate::service::HasCounters>,
+            pulse: Arc::clone(&share.pulse),
+            counters: Arc::clone(&share.shared) as Arc<dyn crate::service::HasCounters>,
         })
         .collect()
 }

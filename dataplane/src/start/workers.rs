@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crypto::{Crypto, Key};
 use dpdk::Mbuf;
 
-use super::{Engine, Error, Pulse, Worker, idle_by_default};
+use super::{Engine, Error, Share};
 use crate::config::Config;
 use crate::path::Path;
 use crate::path::shared::WorkerShared;
 use crate::ports::dpdk::DpdkPorts;
 use crate::publish::Subscriber;
 use crate::tables::Tables;
-use crate::worker::Poll;
+use crate::worker::{Poll, Worker, idle_by_default};
 
 impl Engine {
     pub(super) fn start_workers(
@@ -21,13 +21,12 @@ impl Engine {
         crypto: &Crypto,
         queues: Vec<DpdkPorts>,
         subscribers: Vec<Subscriber<Tables<Key>>>,
-        shared: &[Arc<WorkerShared<Mbuf>>],
-        pulses: Vec<Arc<Pulse>>,
+        shares: &[Share],
     ) -> Result<(), Error> {
-        let parts = queues.into_iter().zip(subscribers).zip(pulses).zip(&config.engine.workers);
-        for (index, (((ports, subscriber), pulse), cpu)) in parts.enumerate() {
+        let parts = queues.into_iter().zip(subscribers).zip(shares).zip(&config.engine.workers);
+        for (index, (((ports, subscriber), share), cpu)) in parts.enumerate() {
             let aead = crypto.engine()?;
-            let all = shared.to_vec();
+            let all: Vec<_> = shares.iter().map(|share| Arc::clone(&share.shared)).collect();
             let worker = Worker {
                 index,
                 cpu: *cpu,
@@ -35,9 +34,9 @@ impl Engine {
                 eal: self.dpdk.eal,
                 stop: Arc::clone(&self.stop),
                 bell: Arc::clone(&self.bell),
-                pulse,
+                pulse: Arc::clone(&share.pulse),
             };
-            let own = all.get(index).map(Arc::clone);
+            let own = Arc::clone(&share.shared);
             let thread = worker.spawn(move || Polled {
                 path: Path::new(index, ports, aead, subscriber, all, dpdk::tsc),
                 own,
@@ -51,7 +50,7 @@ impl Engine {
 /// A packet path and the rings it fills for the control thread.
 struct Polled {
     path: Path<DpdkPorts, crypto::Engine>,
-    own: Option<Arc<WorkerShared<Mbuf>>>,
+    own: Arc<WorkerShared<Mbuf>>,
 }
 
 impl Poll for Polled {
@@ -62,6 +61,6 @@ impl Poll for Polled {
 
     #[inline]
     fn waits_for_control(&self) -> bool {
-        self.own.as_ref().is_some_and(|own| !own.host.punts.is_empty() || !own.notices.is_empty())
+        !self.own.host.punts.is_empty() || !self.own.notices.is_empty()
     }
 }
