@@ -46,10 +46,11 @@ struct link_t {
 	int fd; /* -1 while there is no bridge; like `mourned` the io thread's own */
 	int wake; /* eventfd: something was queued, or stop */
 	bool mourned; /* the absence of the bridge was logged */
-	volatile bool stop;
-	mutex_t *mutex; /* guards the next five */
+	_Atomic bool stop;
+	mutex_t *mutex; /* guards the next six */
 	TAILQ_HEAD(, request_t) requests;
-	u_int waiting, left_over;
+	_Atomic u_int waiting; /* also read without it */
+	u_int left_over;
 	uint64_t last_id;
 	uint64_t down_since_ms; /* 0 while connected */
 	condvar_t *answered;
