@@ -168,7 +168,9 @@ impl Bridge {
         }
         match self.sad.reader().sa(slot)?.occupant {
             Occupant::Sa(sa) => Ok(*sa),
-            Occupant::Empty | Occupant::Larval(_) => Err(shm_protocol::Error::Torn { index: slot.index() }.into()),
+            Occupant::Empty | Occupant::Larval(_) => {
+                Err(shm_protocol::Error::Torn { index: slot.index() }.into())
+            }
         }
     }
 

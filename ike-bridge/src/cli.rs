@@ -8,8 +8,11 @@ use clap::Parser;
 ///
 /// Example: ike-bridge --runtime-dir /run/espalier
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit codes: 0 done, 1 failed at run time, 2 wrong usage.\n\
-    Logging: RUST_LOG=debug shows every request; keys are never shown.")]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 failed at run time, 2 wrong usage.\n\
+    Logging: RUST_LOG=debug shows every request; keys are never shown."
+)]
 pub struct Options {
     /// Directory of the segments and sockets; on tmpfs, or a private tmpfs is mounted there.
     #[arg(long, value_name = "DIR")]

@@ -5,23 +5,23 @@
 
 #![forbid(unsafe_code)]
 
-pub mod owner;
-pub mod spi;
-pub mod priority;
-pub mod policies;
-pub mod lifetime;
-pub mod sas;
-pub mod sweep;
-pub mod requests;
-pub mod refusal;
-pub mod translate;
-pub mod draft;
 pub mod bridge;
-pub mod daemon;
-pub mod operator;
-pub mod upkeep;
-pub mod server;
 pub mod cli;
+pub mod daemon;
+pub mod draft;
+pub mod lifetime;
+pub mod operator;
+pub mod owner;
+pub mod policies;
+pub mod priority;
+pub mod refusal;
+pub mod requests;
+pub mod sas;
+pub mod server;
+pub mod spi;
+pub mod sweep;
+pub mod translate;
+pub mod upkeep;
 
 #[cfg(test)]
 mod testing;

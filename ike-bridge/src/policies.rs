@@ -129,12 +129,7 @@ impl Policies {
     /// Adds one user; users whose owner `is_gone` are replaced by it. Returns the change to make.
     ///
     /// Errors: `Full`.
-    pub fn add(
-        &mut self,
-        key: Key,
-        user: User,
-        is_gone: impl Fn(Owner) -> bool,
-    ) -> Result<Change, Refused> {
+    pub fn add(&mut self, key: Key, user: User, is_gone: impl Fn(Owner) -> bool) -> Result<Change, Refused> {
         if !self.entries.contains_key(&key) {
             let slot = self.take_slot().ok_or(Refused::Full)?;
             let order = self.next_order;
@@ -276,12 +271,7 @@ impl Entry {
 
 /// Returns the key of a record.
 pub fn key_of(policy: &Policy) -> Key {
-    Key {
-        selector: policy.selector,
-        direction: policy.direction,
-        if_id: policy.if_id,
-        mark: policy.mark,
-    }
+    Key { selector: policy.selector, direction: policy.direction, if_id: policy.if_id, mark: policy.mark }
 }
 
 /// Returns the place of a user among the users of its policy: priority, then what breaks a tie, and one that

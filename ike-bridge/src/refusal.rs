@@ -20,7 +20,9 @@ pub enum Refusal {
         id: u16,
     },
     /// The key does not fit the transform.
-    #[error("AES-GCM-16 (20) with {octets} octets of key and salt: 20, 28 or 36 are possible; propose aes128gcm16, aes192gcm16 or aes256gcm16")]
+    #[error(
+        "AES-GCM-16 (20) with {octets} octets of key and salt: 20, 28 or 36 are possible; propose aes128gcm16, aes192gcm16 or aes256gcm16"
+    )]
     KeyLength {
         /// Key and salt.
         octets: usize,
@@ -47,7 +49,9 @@ pub enum Refusal {
     #[error("policies bound to an interface are not supported: remove interface, use if_id_in and if_id_out")]
     Interface,
     /// The ports cannot be told.
-    #[error("a selector with OPAQUE ports is not supported: use a port, a range or none in local_ts and remote_ts")]
+    #[error(
+        "a selector with OPAQUE ports is not supported: use a port, a range or none in local_ts and remote_ts"
+    )]
     OpaquePorts,
     /// An enumerated field has no such value.
     #[error("{field} {value} is unknown: bridge and plugin are of different releases")]
@@ -76,7 +80,10 @@ pub enum Refusal {
         pkts: u32,
     },
     /// More selectors than a manual state has.
-    #[error("Invalid argument: {count} selectors in one state: at most {} fit", shm_protocol::sa::MAX_SELECTORS)]
+    #[error(
+        "Invalid argument: {count} selectors in one state: at most {} fit",
+        shm_protocol::sa::MAX_SELECTORS
+    )]
     Selectors {
         /// How many were given.
         count: usize,
@@ -110,7 +117,9 @@ pub enum Refusal {
     #[error("Invalid argument: an update cannot change the {0}: delete the SA and add it anew")]
     Frozen(&'static str),
     /// A limit counted from first use.
-    #[error("Invalid argument: limit time-use-soft and time-use-hard are not supported: use time-soft and time-hard")]
+    #[error(
+        "Invalid argument: limit time-use-soft and time-use-hard are not supported: use time-soft and time-hard"
+    )]
     UseLimits,
     /// The key is missing.
     #[error("Invalid argument: aead with a key is missing")]
@@ -119,7 +128,9 @@ pub enum Refusal {
     #[error("Function not implemented: only aead 'rfc4106(gcm(aes))' with a 128-bit ICV is supported")]
     Algorithm,
     /// The batch names one record twice in a way that cannot be one generation.
-    #[error("Device or resource busy: the batch changes this record twice; put the second change into another batch")]
+    #[error(
+        "Device or resource busy: the batch changes this record twice; put the second change into another batch"
+    )]
     Twice,
     /// No slot.
     #[error(transparent)]
@@ -219,7 +230,10 @@ mod tests {
             Refusal::OpaquePorts,
             Refusal::Label,
             Refusal::Unknown { field: "policy direction", value: u32::MAX },
-            Refusal::Exists { spi: Spi(u32::MAX), dst: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap() },
+            Refusal::Exists {
+                spi: Spi(u32::MAX),
+                dst: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap(),
+            },
         ] {
             let sentence = refusal.to_string();
             assert!(sentence.len() <= DETAIL_OCTETS, "{} octets: {sentence}", sentence.len());

@@ -200,7 +200,10 @@ impl Server {
                 let reply = Reply::new(header.request_id.get(), Status::Failed).with_detail(&why.to_string());
                 self.queue(id, reply.as_bytes());
                 let client = self.clients.get_mut(&id).ok_or("is gone")?;
-                return client.complain().then_some(()).ok_or_else(|| "too many malformed messages".to_owned());
+                return client
+                    .complain()
+                    .then_some(())
+                    .ok_or_else(|| "too many malformed messages".to_owned());
             }
         };
         if let Request::Hello(hello) = request {
@@ -231,8 +234,9 @@ impl Server {
     fn operator_message(&mut self, id: ClientId, datagram: &[u8], now_ns: u64) {
         let reply = match codec::decode::<BridgeRequest>(datagram) {
             Ok(request) => {
-                let local = local_addresses();
-                self.bridge.operate(request, &|address| local.contains(&address), now_ns)
+                let local = std::cell::OnceCell::new();
+                let is_local = |address| local.get_or_init(local_addresses).contains(&address);
+                self.bridge.operate(request, &is_local, now_ns)
             }
             Err(error) => {
                 tracing::warn!("client {}: {error}", id.0);

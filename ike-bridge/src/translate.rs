@@ -254,8 +254,10 @@ pub fn policy_user(message: &plugin::Policy, key: &Key, owner: Owner) -> Result<
         .map(|range| priority::prefix_bits(range.lo(), range.hi()))
         .iter()
         .sum();
-    let port_bits =
-        [selector.sport, selector.dport].map(|range| priority::port_bits(range.lo(), range.hi())).iter().sum();
+    let port_bits = [selector.sport, selector.dport]
+        .map(|range| priority::port_bits(range.lo(), range.hi()))
+        .iter()
+        .sum();
     let auto_priority = priority::of(class, prefix_bits, selector.proto != 0, port_bits, false);
     let priority = match message.manual_prio.get() {
         0 => auto_priority,

@@ -51,14 +51,17 @@ impl Bridge {
 
     fn follow(&mut self, event: &live::Event, now_ns: u64) {
         match event.kind {
-            EventKind::SoftOctets
-            | EventKind::HardOctets
-            | EventKind::SoftPackets
-            | EventKind::HardPackets
-            | EventKind::SeqSoft
-            | EventKind::SeqHard => {
+            EventKind::SoftOctets | EventKind::SoftPackets | EventKind::SeqSoft => {
                 let slot = event.sa.map(|(slot, _)| slot);
                 self.expire(slot.as_slice(), now_ns);
+            }
+            EventKind::HardOctets | EventKind::HardPackets | EventKind::SeqHard => {
+                // The engine has stopped using it, whatever the counters say by now.
+                let named = event.sa.and_then(|(slot, uid)| self.sas.get(slot).filter(|sa| sa.uid == uid));
+                if let Some(sa) = named.cloned() {
+                    tracing::warn!("SA {} to {} reached a hard limit and ends", sa.spi, sa.dst);
+                    self.end(&[sa], now_ns);
+                }
             }
             EventKind::Acquire => self.acquire(event),
             EventKind::Mapping => self.mapping(event),

@@ -17,9 +17,11 @@ const NOT_FOUND: u32 = Status::NotFound as u32;
 
 fn outbound_sa(bridge: &Bridge) -> Sa {
     let sad = bridge.sad();
-    let found = (0..sad.sa_slots_used()).filter_map(Slot::new).find_map(|slot| match sad.sa(slot).unwrap().occupant {
-        Occupant::Sa(sa) if sa.direction == Direction::Out => Some(*sa),
-        _ => None,
+    let found = (0..sad.sa_slots_used()).filter_map(Slot::new).find_map(|slot| {
+        match sad.sa(slot).unwrap().occupant {
+            Occupant::Sa(sa) if sa.direction == Direction::Out => Some(*sa),
+            Occupant::Sa(_) | Occupant::Larval(_) | Occupant::Empty => None,
+        }
     });
     found.unwrap()
 }

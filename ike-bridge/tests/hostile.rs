@@ -16,7 +16,9 @@ fn what_is_no_message_ends_its_own_connection_only() {
     let bridge = Bridge::start(&[]);
     let mut charon = bridge.daemon();
     let (spi, _) = charon.add_pair(0xc0de_3001);
-    for garbage in [&b"x"[..], b"nonsense that is no message", &[0xff; 4096], &vec![0; MAX_REQUEST_OCTETS + 100]] {
+    for garbage in
+        [&b"x"[..], b"nonsense that is no message", &[0xff; 4096], &vec![0; MAX_REQUEST_OCTETS + 100]]
+    {
         let stranger = Connection::open(&socket_of(&bridge)).unwrap();
         stranger.send(garbage);
         assert_eq!(stranger.receive(), None, "{} octets", garbage.len());
@@ -115,11 +117,12 @@ fn a_client_that_does_not_read_is_dropped_and_blocks_nobody() {
     let began = std::time::Instant::now();
     // Its socket fills up and then its queue in the bridge; sending fails once it is dropped.
     let mut sent = 0_u32;
-    while sent < 200_000 && nix::sys::socket::send(
-        std::os::fd::AsRawFd::as_raw_fd(deaf.fd()),
-        &question,
-        nix::sys::socket::MsgFlags::MSG_NOSIGNAL | nix::sys::socket::MsgFlags::MSG_DONTWAIT,
-    ) != Err(nix::errno::Errno::EPIPE)
+    while sent < 200_000
+        && nix::sys::socket::send(
+            std::os::fd::AsRawFd::as_raw_fd(deaf.fd()),
+            &question,
+            nix::sys::socket::MsgFlags::MSG_NOSIGNAL | nix::sys::socket::MsgFlags::MSG_DONTWAIT,
+        ) != Err(nix::errno::Errno::EPIPE)
         && began.elapsed() < std::time::Duration::from_secs(5)
     {
         sent += 1;

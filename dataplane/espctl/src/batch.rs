@@ -44,9 +44,13 @@ pub fn run(options: &Options, file: &str) -> Result<(), Failure> {
                 }
                 together.push((line.number, change));
             }
-            other => {
+            alone @ (Command::Xfrm(grammar::Command::Ask(_) | grammar::Command::Help(_))
+            | Command::Status
+            | Command::Drops { .. }
+            | Command::Workers
+            | Command::Reload) => {
                 send(options, &mut bridge, file, &mut together, &mut warned)?;
-                command::run(options, other)?;
+                command::run(options, alone)?;
             }
         }
     }
@@ -111,21 +115,19 @@ fn send(
         None => bridge.insert(Client::bridge(&options.runtime_dir)?),
     };
     let (numbers, changes): (Vec<usize>, Vec<XfrmChange>) = together.drain(..).unzip();
-    match client.ask(&BridgeRequest::Batch(changes))? {
-        BridgeReply::Done { warnings, .. } => {
-            if !std::mem::replace(warned, true) {
-                warnings.iter().for_each(|warning| eprintln!("espctl: {warning}"));
-            }
-            Ok(())
-        }
-        BridgeReply::Refused(refusal) => {
-            let index = refusal.change.and_then(|change| usize::try_from(change).ok());
-            let line = index.and_then(|index| numbers.get(index)).copied().unwrap_or(first);
-            let sentence = refusal.sentence;
-            Err(Failure::RefusedInBatch { file: file.to_owned(), line, sentence, first, last })
-        }
-        _ => Err(client.surprise()),
+    let reply = client.ask(&BridgeRequest::Batch(changes))?;
+    if let BridgeReply::Refused(refusal) = reply {
+        let index = refusal.change.and_then(|change| usize::try_from(change).ok());
+        let line = index.and_then(|index| numbers.get(index)).copied().unwrap_or(first);
+        let sentence = refusal.sentence;
+        return Err(Failure::RefusedInBatch { file: file.to_owned(), line, sentence, first, last });
     }
+    let BridgeReply::Done { warnings, .. } = reply else { return Err(client.surprise()) };
+    // A warning holds for the whole batch; it is said once.
+    if !std::mem::replace(warned, *warned || !warnings.is_empty()) {
+        warnings.iter().for_each(|warning| eprintln!("espctl: {warning}"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

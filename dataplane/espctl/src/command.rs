@@ -4,16 +4,16 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 use shm_protocol::messages::control::{
-    BridgeReply, BridgeRequest, Cursor, DropLine, EngineReply, EngineRequest, Ledger, PolicyFilter, PolicyInfo,
-    PortLine, StateInfo, StatusPage, TunnelLine, WorkerLine,
+    BridgeReply, BridgeRequest, Cursor, DropLine, EngineReply, EngineRequest, Ledger, PolicyFilter,
+    PolicyInfo, PortLine, StateInfo, StatusPage, TunnelLine, WorkerLine,
 };
 
 use shm_protocol::policy::PolicyDirection;
 
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::print::Detail;
 use crate::options::Options;
+use crate::print::Detail;
 use crate::words::{Words, Wrong};
 use crate::{grammar, json as as_json, print};
 
@@ -94,19 +94,15 @@ fn bridge(options: &Options, request: &BridgeRequest) -> Result<(), Failure> {
             warnings.iter().for_each(|warning| eprintln!("espctl: {warning}"));
             show(options, || json!({"generation": generation}), String::new)
         }
-        BridgeReply::Deleted { count, generation } => show(
-            options,
-            || json!({"deleted": count, "generation": generation}),
-            String::new,
-        ),
+        BridgeReply::Deleted { count, generation } => {
+            show(options, || json!({"deleted": count, "generation": generation}), String::new)
+        }
         BridgeReply::Count { count, capacity } => show(
             options,
             || json!({"count": count, "capacity": capacity}),
             || format!("\t SAD count {count}\n"),
         ),
-        BridgeReply::Spi(spi) => {
-            show(options, || json!({"spi": spi.to_string()}), || format!("spi {spi}\n"))
-        }
+        BridgeReply::Spi(spi) => show(options, || json!({"spi": spi.to_string()}), || format!("spi {spi}\n")),
         BridgeReply::State(info) => state(options, &info),
         BridgeReply::Policy(info) => {
             show(options, || as_json::policy(&info), || print::policy(&info, detail(options)))
@@ -126,18 +122,15 @@ fn states(options: &Options, page_at: impl Fn(Cursor) -> BridgeRequest) -> Resul
     let client = Client::bridge(&options.runtime_dir)?;
     let (mut cursor, mut all) = (Some(Cursor::default()), Vec::new());
     while let Some(at) = cursor {
-        match client.ask(&page_at(at))? {
-            BridgeReply::States { page, next } => {
-                if options.json {
-                    all.extend(page.iter().map(as_json::state));
-                } else {
-                    page.iter().try_for_each(|info| put(&print::state(info, detail(options))))?;
-                }
-                cursor = next;
-            }
-            BridgeReply::Refused(refusal) => return Err(Failure::Refused { sentence: refusal.sentence }),
-            _ => return Err(client.surprise()),
+        let BridgeReply::States { page, next } = ask_bridge(&client, &page_at(at))? else {
+            return Err(client.surprise());
+        };
+        if options.json {
+            all.extend(page.iter().map(as_json::state));
+        } else {
+            page.iter().try_for_each(|info| put(&print::state(info, detail(options))))?;
         }
+        cursor = next;
     }
     if options.json { put(&line(&json!({"states": all}))) } else { Ok(()) }
 }
@@ -178,23 +171,30 @@ fn each_policy(
     let client = Client::bridge(&options.runtime_dir)?;
     let mut cursor = Some(Cursor::default());
     while let Some(at) = cursor {
-        match client.ask(&BridgeRequest::PolicyList { filter, cursor: at })? {
-            BridgeReply::Policies { page, next } => {
-                page.iter().try_for_each(&mut with)?;
-                cursor = next;
-            }
-            BridgeReply::Refused(refusal) => return Err(Failure::Refused { sentence: refusal.sentence }),
-            _ => return Err(client.surprise()),
-        }
+        let request = BridgeRequest::PolicyList { filter, cursor: at };
+        let BridgeReply::Policies { page, next } = ask_bridge(&client, &request)? else {
+            return Err(client.surprise());
+        };
+        page.iter().try_for_each(&mut with)?;
+        cursor = next;
     }
     Ok(())
 }
 
-fn ask(client: &Client, request: &EngineRequest) -> Result<EngineReply, Failure> {
-    match client.ask(request)? {
-        EngineReply::Failed { sentence } => Err(Failure::Refused { sentence }),
-        reply => Ok(reply),
+fn ask_bridge(client: &Client, request: &BridgeRequest) -> Result<BridgeReply, Failure> {
+    let reply = client.ask(request)?;
+    if let BridgeReply::Refused(refusal) = reply {
+        return Err(Failure::Refused { sentence: refusal.sentence });
     }
+    Ok(reply)
+}
+
+fn ask(client: &Client, request: &EngineRequest) -> Result<EngineReply, Failure> {
+    let reply = client.ask(request)?;
+    if let EngineReply::Failed { sentence } = reply {
+        return Err(Failure::Refused { sentence });
+    }
+    Ok(reply)
 }
 
 fn status(options: &Options) -> Result<(), Failure> {
@@ -244,7 +244,8 @@ fn workers(options: &Options) -> Result<(), Failure> {
     }
     let (mut cursor, mut ports) = (Some(Cursor::default()), Vec::<PortLine>::new());
     while let Some(at) = cursor {
-        let EngineReply::Ports { mut page, next } = ask(&client, &EngineRequest::Ports { cursor: at })? else {
+        let EngineReply::Ports { mut page, next } = ask(&client, &EngineRequest::Ports { cursor: at })?
+        else {
             return Err(client.surprise());
         };
         ports.append(&mut page);
@@ -266,7 +267,11 @@ fn reload(options: &Options) -> Result<(), Failure> {
         EngineReply::NeedsRestart { keys } => Err(Failure::Refused {
             sentence: format!("needs restart for {}; nothing was changed", keys.join(", ")),
         }),
-        _ => Err(client.surprise()),
+        EngineReply::Status(_)
+        | EngineReply::Drops { .. }
+        | EngineReply::Workers { .. }
+        | EngineReply::Ports { .. }
+        | EngineReply::Failed { .. } => Err(client.surprise()),
     }
 }
 

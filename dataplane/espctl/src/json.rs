@@ -13,9 +13,11 @@ use crate::print::ratio;
 /// Returns a state.
 pub fn state(info: &StateInfo) -> Value {
     let spec = &info.spec;
-    let key = spec.aead.key_and_salt.as_ref().map(|key| {
-        key.expose().iter().fold("0x".to_owned(), |hex, octet| format!("{hex}{octet:02x}"))
-    });
+    let key = spec
+        .aead
+        .key_and_salt
+        .as_ref()
+        .map(|key| key.expose().iter().fold("0x".to_owned(), |hex, octet| format!("{hex}{octet:02x}")));
     let mut flags = Vec::new();
     for (is_set, name) in [
         (spec.flags.noecn, "noecn"),
@@ -195,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_policy_has_names_that_stay() {
-        let line = "policy add src 10.0.0.0/8 dir out priority 3 tmpl src 1.1.1.1 dst 2.2.2.2 reqid 9 if_id 2";
+        let line =
+            "policy add src 10.0.0.0/8 dir out priority 3 tmpl src 1.1.1.1 dst 2.2.2.2 reqid 9 if_id 2";
         let Ok(Command::Change(XfrmChange::PolicyAdd(spec))) = parsed(line) else { panic!("{line}") };
         let value = policy(&PolicyInfo { spec, slot: 1, owner: "manual".to_owned(), users: 1 });
         assert_eq!(value["selector"]["src"], "10.0.0.0/8");

@@ -2,12 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-pub mod words;
-pub mod options;
-pub mod grammar;
-pub mod failure;
-pub mod client;
-pub mod print;
-pub mod json;
-pub mod command;
 pub mod batch;
+pub mod client;
+pub mod command;
+pub mod failure;
+pub mod grammar;
+pub mod json;
+pub mod options;
+pub mod print;
+pub mod words;

@@ -53,10 +53,10 @@ impl Options {
                 None => (option, None),
             };
             let mut value = |expected| {
-                value.clone().or_else(|| arguments.next()).ok_or(Failure::Option {
-                    option: argument.clone(),
-                    expected,
-                })
+                value
+                    .clone()
+                    .or_else(|| arguments.next())
+                    .ok_or(Failure::Option { option: argument.clone(), expected })
             };
             match name {
                 "runtime-dir" => options.runtime_dir = value("a directory must follow")?.into(),
@@ -106,9 +106,8 @@ mod tests {
 
     #[test]
     fn an_unknown_option_and_a_missing_value_are_named() {
-        let complaint = |line: &str| {
-            Options::parse(line.split_whitespace().map(str::to_owned)).unwrap_err().to_string()
-        };
+        let complaint =
+            |line: &str| Options::parse(line.split_whitespace().map(str::to_owned)).unwrap_err().to_string();
         assert!(complaint("--frobnicate").starts_with("--frobnicate: no such option"));
         assert!(complaint("-batch").starts_with("-batch: a file or - must follow"));
     }

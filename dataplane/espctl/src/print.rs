@@ -33,7 +33,8 @@ fn selector(selector: &SelectorRecord) -> String {
     if selector.proto != 0 {
         text.push_str(&format!("proto {} ", protocol_name(selector.proto)));
     }
-    let (source, destination) = if matches!(selector.proto, 1 | 58) { ("type", "code") } else { ("sport", "dport") };
+    let (source, destination) =
+        if matches!(selector.proto, 1 | 58) { ("type", "code") } else { ("sport", "dport") };
     for (word, ports) in [(source, selector.sport), (destination, selector.dport)] {
         if !ports.is_any() {
             text.push_str(&format!("{word} {} ", port_range(ports)));

@@ -206,7 +206,10 @@ mod tests {
         let words = line("src nowhere");
         let mut w = Words::new(&words);
         assert!(w.eat("src"));
-        assert_eq!(w.address("an address").unwrap_err().to_string(), "word 2 \"nowhere\": expected an address");
+        assert_eq!(
+            w.address("an address").unwrap_err().to_string(),
+            "word 2 \"nowhere\": expected an address"
+        );
         assert_eq!(w.next("dst").unwrap_err().to_string(), "the line ends before word 3: expected dst");
     }
 

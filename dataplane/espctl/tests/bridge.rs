@@ -156,7 +156,8 @@ fn failures_use_the_words_of_linux_and_exit_code_1() {
 fn an_update_changes_limits_and_encapsulation_but_no_key() {
     let bridge = Bridge::start();
     bridge.out(&state(0x1000, "dir out"));
-    let update = state(0x1000, "encap espinudp 4500 4501 0.0.0.0 limit byte-hard 9").replace(" add ", " update ");
+    let update =
+        state(0x1000, "encap espinudp 4500 4501 0.0.0.0 limit byte-hard 9").replace(" add ", " update ");
     bridge.out(&update);
     let state = &bridge.json("xfrm state list")["states"][0];
     assert_eq!((&state["encap"]["dport"], &state["limits"]["octets"]["hard"]), (&4501.into(), &9.into()));
@@ -220,7 +221,8 @@ fn a_batch_of_many_changes_is_few_generations() {
 fn a_wrong_word_in_a_batch_names_file_and_line_and_changes_nothing() {
     let bridge = Bridge::start();
     let file = bridge.dir.path().join("batch");
-    std::fs::write(&file, format!("{}\n# note\nxfrm state add src nowhere\n", state(0x1000, "dir out"))).unwrap();
+    std::fs::write(&file, format!("{}\n# note\nxfrm state add src nowhere\n", state(0x1000, "dir out")))
+        .unwrap();
     let said = bridge.said(&format!("-batch {}", file.display()));
     assert_eq!(said.code, 2);
     assert!(said.err.contains(&format!("{}:3: word 5 \"nowhere\"", file.display())), "{}", said.err);

@@ -38,7 +38,8 @@ impl Bridge {
         let sas = self.sas.from(cursor.0).filter(|sa| state_fits(filter, sa));
         let mut sas = sas.filter(|sa| !self.is_second_half(sa)).peekable();
         let first = Slot::new(cursor.0).into_iter().flat_map(|from| self.larvals.range(from..));
-        let mut larvals = first.map(|(_, larval)| larval).filter(|larval| larval_fits(filter, larval)).peekable();
+        let mut larvals =
+            first.map(|(_, larval)| larval).filter(|larval| larval_fits(filter, larval)).peekable();
         let mut page: Vec<StateInfo> = Vec::new();
         loop {
             let (sa, larval) = (sas.peek().map(|sa| sa.slot), larvals.peek().map(|larval| larval.slot));
@@ -111,7 +112,7 @@ impl Bridge {
             packets: used.packets,
             oseq: used.oseq,
             seq: used.iseq_top,
-            bitmap: 0,
+            bitmap: used.bitmap,
             err_replay: used.err_replay,
             err_too_old: used.err_too_old,
             err_integrity: used.err_integrity,
@@ -127,9 +128,10 @@ impl Bridge {
 
     pub(super) fn list_policies(&self, filter: &PolicyFilter, cursor: Cursor) -> BridgeReply {
         let from = PolicySlot::new(cursor.0);
-        let mut all = from.into_iter().flat_map(|from| self.policies.from(from)).filter(|policy| {
-            policy_fits(filter, &crate::policies::key_of(policy), policy.priority)
-        });
+        let mut all = from
+            .into_iter()
+            .flat_map(|from| self.policies.from(from))
+            .filter(|policy| policy_fits(filter, &crate::policies::key_of(policy), policy.priority));
         let page = all.by_ref().take(POLICIES_PER_PAGE).map(|policy| policy_info(&policy)).collect();
         BridgeReply::Policies { page, next: all.next().map(|policy| Cursor(policy.slot.index())) }
     }

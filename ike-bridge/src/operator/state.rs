@@ -99,9 +99,8 @@ impl Bridge {
 
     /// Returns the slots of the states that `id` names: one, or the two halves of one.
     pub(super) fn named(&self, id: &StateId) -> Vec<Slot> {
-        let fits = |sa: &&Sa| {
-            sa.dst == id.dst && id.src.is_none_or(|src| sa.src == src) && sa.mark == id.mark
-        };
+        let fits =
+            |sa: &&Sa| sa.dst == id.dst && id.src.is_none_or(|src| sa.src == src) && sa.mark == id.mark;
         self.sas.with_spi(id.spi).filter(fits).map(|sa| sa.slot).collect()
     }
 }

@@ -18,8 +18,8 @@ use shm_protocol::codec;
 use shm_protocol::live::Live;
 use shm_protocol::messages::control::{BridgeReply, BridgeRequest, EngineHello, HelloReply};
 use shm_protocol::messages::plugin::{
-    AddSa, Expire, GetSpi, Header, Hello, Host, MAGIC, MAX_TS, Policy, PolicyRef, Ports, Range, Reply, SaId, SaRef,
-    Status, TrafficSelector, UpdateSa, VERSION,
+    AddSa, Expire, GetSpi, Header, Hello, Host, MAGIC, MAX_TS, Policy, PolicyRef, Ports, Range, Reply, SaId,
+    SaRef, Status, TrafficSelector, UpdateSa, VERSION,
 };
 use shm_protocol::place::RuntimeDir;
 use shm_protocol::sad::SadReader;
@@ -134,7 +134,8 @@ impl Connection {
     /// Returns the next datagram, `None` when the bridge has closed the connection.
     pub fn receive(&self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; codec::MAX_REPLY_OCTETS];
-        let octets = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).expect("an answer in five seconds");
+        let octets =
+            recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).expect("an answer in five seconds");
         buffer.truncate(octets);
         (octets > 0).then_some(buffer)
     }
@@ -207,8 +208,11 @@ impl Daemon {
     /// Returns the next expire event.
     pub fn expire(&mut self) -> Expire {
         loop {
-            let datagram =
-                if self.events.is_empty() { self.connection.receive().unwrap() } else { self.events.remove(0) };
+            let datagram = if self.events.is_empty() {
+                self.connection.receive().unwrap()
+            } else {
+                self.events.remove(0)
+            };
             let (expire, _) = Expire::ref_from_prefix(&datagram).unwrap();
             if expire.header.kind.get() == 128 {
                 return *expire;
@@ -364,14 +368,10 @@ impl Engine {
     pub fn connect(dir: &Path) -> Self {
         let live = Live::attach_or_create(&RuntimeDir::open(dir).unwrap()).unwrap();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let (changed, events) =
-            (EventFd::from_flags(flags).unwrap(), EventFd::from_flags(flags).unwrap());
+        let (changed, events) = (EventFd::from_flags(flags).unwrap(), EventFd::from_flags(flags).unwrap());
         let connection = Connection::open(&dir.join("bridge.sock")).unwrap();
-        let hello = EngineHello {
-            pid: std::process::id(),
-            instance: live.instance().0,
-            version: "test".to_owned(),
-        };
+        let hello =
+            EngineHello { pid: std::process::id(), instance: live.instance().0, version: "test".to_owned() };
         let message = codec::encode(&hello).unwrap();
         let fds = [changed.as_fd().as_raw_fd(), events.as_fd().as_raw_fd()];
         let rights = [ControlMessage::ScmRights(&fds)];

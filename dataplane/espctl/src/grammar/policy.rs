@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use shm_protocol::ids::{IfId, Spi};
-use shm_protocol::messages::control::{BridgeRequest, Cursor, PolicyFilter, PolicyId, PolicySpec, XfrmChange};
+use shm_protocol::messages::control::{
+    BridgeRequest, Cursor, PolicyFilter, PolicyId, PolicySpec, XfrmChange,
+};
 use shm_protocol::policy::{Action, PolicyDirection, Template};
 use shm_protocol::sa::{Mark, Mode};
 use shm_protocol::selector::{Family, SelectorRecord};
@@ -61,7 +63,7 @@ impl Read {
             if read.selector.read(words)? {
                 continue;
             }
-            if !allowed.split(|c: char| c == ' ' || c == ',').any(|one| one == word) {
+            if !allowed.split([' ', ',']).any(|one| one == word) {
                 return Err(words.wrong_here(allowed));
             }
             words.next(allowed)?;
@@ -192,7 +194,8 @@ fn template(words: &mut Words<'_>) -> Result<Template, Wrong> {
 }
 
 const VERBS: &str = "add, update, delete, deleteall, get, list, flush, count or help";
-const ADD_WORDS: &str = "src, dst, proto, sport, dport, type, code, dir, mark, ptype, action, priority, if_id, tmpl";
+const ADD_WORDS: &str =
+    "src, dst, proto, sport, dport, type, code, dir, mark, ptype, action, priority, if_id, tmpl";
 const ID_WORDS: &str = "src, dst, proto, sport, dport, type, code, dir, mark, ptype, if_id";
 const FILTER_WORDS: &str = "nosock, src, dst, proto, sport, dport, type, code, dir, ptype, priority, if_id";
 const HELP: &str = "\
@@ -216,10 +219,8 @@ mod tests {
     use super::*;
 
     fn added(line: &str) -> PolicySpec {
-        match parsed(line).unwrap() {
-            Command::Change(XfrmChange::PolicyAdd(spec)) => spec,
-            other => panic!("{other:?}"),
-        }
+        let Ok(Command::Change(XfrmChange::PolicyAdd(spec))) = parsed(line) else { panic!("{line}") };
+        spec
     }
 
     #[test]
@@ -229,7 +230,9 @@ mod tests {
              esp reqid 3 mode tunnel if_id 0x1",
         );
         assert_eq!((spec.id.if_id, spec.priority, spec.id.direction), (IfId(1), 7, PolicyDirection::Out));
-        assert!(matches!(spec.action, Action::Protect(template) if template.reqid == 3 && template.spi.is_none()));
+        assert!(
+            matches!(spec.action, Action::Protect(template) if template.reqid == 3 && template.spi.is_none())
+        );
     }
 
     #[test]
@@ -248,7 +251,9 @@ mod tests {
     #[test]
     fn a_wrong_word_is_named_with_its_position() {
         assert!(complaint("policy add src 10.0.0.0/33 dir in").starts_with("word 4 \"10.0.0.0/33\""));
-        assert!(complaint("policy add dir sideways").starts_with("word 4 \"sideways\": expected in, out or fwd"));
+        assert!(
+            complaint("policy add dir sideways").starts_with("word 4 \"sideways\": expected in, out or fwd")
+        );
         assert!(complaint("policy add src 10.0.0.0/8").contains("expected dir in, out or fwd"));
         assert!(complaint("policy delete dir in tmpl").starts_with("word 5 \"tmpl\""));
         assert!(complaint("policy add dir in tmpl src 10.0.0.1 dst 10.0.0.2 level use").contains("required"));

@@ -9,10 +9,8 @@ fn added(more: &str) -> StateSpec {
     let line = format!(
         "state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1000 aead 'rfc4106(gcm(aes))' {KEY} 128 {more}"
     );
-    match parsed(&line).unwrap() {
-        Command::Change(XfrmChange::StateAdd(spec)) => *spec,
-        other => panic!("{other:?}"),
-    }
+    let Ok(Command::Change(XfrmChange::StateAdd(spec))) = parsed(&line) else { panic!("{line}") };
+    *spec
 }
 
 #[test]
@@ -44,8 +42,13 @@ fn the_order_of_words_does_not_matter_and_dir_may_be_left_out() {
 
 #[test]
 fn a_wrong_word_is_named_with_its_position() {
-    assert!(complaint("state add src 192.0.2.1 dst nowhere").starts_with("word 6 \"nowhere\": expected an address"));
-    assert!(complaint("state add src 10.0.0.1 dst 10.0.0.2 proto ah").starts_with("word 8 \"ah\": expected esp"));
+    assert!(
+        complaint("state add src 192.0.2.1 dst nowhere")
+            .starts_with("word 6 \"nowhere\": expected an address")
+    );
+    assert!(
+        complaint("state add src 10.0.0.1 dst 10.0.0.2 proto ah").starts_with("word 8 \"ah\": expected esp")
+    );
     assert!(complaint("state add foo").starts_with("word 3 \"foo\": expected src, dst"));
     assert!(complaint("state fold").starts_with("word 2 \"fold\": expected add, update"));
     assert!(complaint("state add mode transport").contains("expected tunnel"));
@@ -65,8 +68,9 @@ fn what_a_state_lacks_is_named() {
 #[test]
 fn no_part_of_a_malformed_key_is_echoed() {
     for key in ["0x0011223344556677889", "0xsecret00", &format!("0x{}", "ab".repeat(70))] {
-        let complaint =
-            complaint(&format!("state add src 10.0.0.1 dst 10.0.0.2 proto esp spi 1 aead 'rfc4106(gcm(aes))' {key} 128"));
+        let complaint = complaint(&format!(
+            "state add src 10.0.0.1 dst 10.0.0.2 proto esp spi 1 aead 'rfc4106(gcm(aes))' {key} 128"
+        ));
         assert!(!complaint.contains(&key[2..8]), "{complaint}");
         assert!(complaint.starts_with("word 13"), "{complaint}");
     }
@@ -74,7 +78,8 @@ fn no_part_of_a_malformed_key_is_echoed() {
 
 #[test]
 fn a_state_is_named_by_destination_and_spi() {
-    let id = StateId { src: None, dst: "192.0.2.2".parse().unwrap(), spi: Spi(0x1000), mark: Mark::default() };
+    let id =
+        StateId { src: None, dst: "192.0.2.2".parse().unwrap(), spi: Spi(0x1000), mark: Mark::default() };
     let deleted = parsed("state delete dst 192.0.2.2 proto esp spi 0x1000").unwrap();
     assert_eq!(deleted, Command::Change(XfrmChange::StateDelete(id)));
     let got = parsed("state get dst 192.0.2.2 proto esp spi 0x1000").unwrap();

@@ -76,7 +76,8 @@ fn tunnel_block(text: &mut String, tunnel: &TunnelLine) -> std::fmt::Result {
             Direction::In => "in ",
             Direction::Out => "out",
         };
-        let ends = sa.expires_in_seconds.map_or_else(String::new, |left| format!(", ends in {}", duration(left)));
+        let ends =
+            sa.expires_in_seconds.map_or_else(String::new, |left| format!(", ends in {}", duration(left)));
         let age = duration(sa.age_seconds);
         writeln!(text, "  SA {direction} {} {} seq {} age {age}{ends}", sa.spi, sa.algorithm, sa.seq)?;
     }
@@ -132,7 +133,11 @@ fn workers_screen(
         let busy = f64::from(worker.busy_permille) / 10.0;
         writeln!(text, "worker {} on CPU {}, busy {busy:.1} %", worker.worker, worker.cpu)?;
         writeln!(text, "  {}", ledger(&worker.ledger))?;
-        writeln!(text, "  {:<16} {:>14} {:>14} {:>13} {:>13}", "stage", "calls", "packets", "packets/call", "cycles/packet")?;
+        writeln!(
+            text,
+            "  {:<16} {:>14} {:>14} {:>13} {:>13}",
+            "stage", "calls", "packets", "packets/call", "cycles/packet"
+        )?;
         for stage in &worker.stages {
             let per = |a: u64, b: u64| if b == 0 { "-".to_owned() } else { format!("{:.1}", ratio(a, b)) };
             let (calls, packets) = (stage.calls, stage.packets);
@@ -145,7 +150,11 @@ fn workers_screen(
         writeln!(text, "port {} ({}) link {link}", port.name, port.device)?;
         writeln!(text, "  {}", ledger(&port.ledger))?;
         if port.device_missed != 0 || port.device_errors != 0 {
-            writeln!(text, "  the device missed {} and counted {} errors", port.device_missed, port.device_errors)?;
+            writeln!(
+                text,
+                "  the device missed {} and counted {} errors",
+                port.device_missed, port.device_errors
+            )?;
         }
     }
     writeln!(text, "sum: {}", ledger(sum))
@@ -250,7 +259,10 @@ mod tests {
     #[test]
     fn a_drop_is_shown_with_its_meaning() {
         let text = drops(&[line("Replay", 2, "")], 2);
-        assert!(text.contains("2  Replay  A packet came a second time. (RFC 4303 section 3.4.3)\n"), "{text}");
+        assert!(
+            text.contains("2  Replay  A packet came a second time. (RFC 4303 section 3.4.3)\n"),
+            "{text}"
+        );
         assert!(text.ends_with("2  in total\n"), "{text}");
     }
 

@@ -121,9 +121,10 @@ mod tests {
 
     #[test]
     fn ports_types_and_codes_are_named_by_protocol() {
-        assert!(shown("policy add dir in proto tcp sport 5 dport 6").starts_with(
-            "src 0.0.0.0/0 dst 0.0.0.0/0 proto tcp sport 5 dport 6 \n"
-        ));
+        assert!(
+            shown("policy add dir in proto tcp sport 5 dport 6")
+                .starts_with("src 0.0.0.0/0 dst 0.0.0.0/0 proto tcp sport 5 dport 6 \n")
+        );
         assert!(shown("policy add dir in proto icmp type 8").contains("proto icmp type 8 \n"));
     }
 
@@ -131,10 +132,13 @@ mod tests {
     fn statistics_have_the_form_of_ip_s() {
         let detail = Detail { statistics: true, ..Detail::default() };
         let text = policy(&info("policy add dir in action block"), detail);
-        assert!(text.starts_with(
-            "src 0.0.0.0/0 dst 0.0.0.0/0 uid 0\n\
+        assert!(
+            text.starts_with(
+                "src 0.0.0.0/0 dst 0.0.0.0/0 uid 0\n\
              \tdir in action block index 24 priority 0 ptype main share any flag  (0x00000000)\n\
              \tlifetime config:\n"
-        ), "{text}");
+            ),
+            "{text}"
+        );
     }
 }

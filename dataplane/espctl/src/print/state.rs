@@ -129,7 +129,10 @@ fn replay(text: &mut String, info: &StateInfo) -> std::fmt::Result {
     let [seq_lo, seq_hi, oseq_lo, oseq_hi] =
         [seq, seq >> 32, oseq, oseq >> 32].map(|number| number & 0xffff_ffff);
     if !is_esn_form(spec) {
-        return writeln!(text, "\tanti-replay context: seq 0x{seq_lo:x}, oseq 0x{oseq_lo:x}, bitmap 0x{bitmap:08x}");
+        return writeln!(
+            text,
+            "\tanti-replay context: seq 0x{seq_lo:x}, oseq 0x{oseq_lo:x}, bitmap 0x{bitmap:08x}"
+        );
     }
     let words = spec.replay_window_pkts.div_ceil(32);
     writeln!(text, "\tanti-replay esn context:")?;

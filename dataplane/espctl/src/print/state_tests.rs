@@ -20,7 +20,9 @@ fn shown(info: &StateInfo) -> String {
 
 #[test]
 fn a_state_has_the_form_of_iproute2() {
-    let text = shown(&info("replay-window 32 flag af-unspec encap espinudp 4500 4501 0.0.0.0 if_id 1 mark 3 mask 7 sel src 10.0.0.0/8 dst 0.0.0.0/0"));
+    let text = shown(&info(
+        "replay-window 32 flag af-unspec encap espinudp 4500 4501 0.0.0.0 if_id 1 mark 3 mask 7 sel src 10.0.0.0/8 dst 0.0.0.0/0",
+    ));
     assert_eq!(
         text,
         "src 10.0.0.1 dst 10.0.0.2\n\
@@ -38,13 +40,16 @@ fn a_state_has_the_form_of_iproute2() {
 #[test]
 fn a_state_with_esn_has_the_other_context() {
     let text = shown(&info("replay-window 64 flag esn replay-oseq 5 replay-oseq-hi 1"));
-    assert!(text.contains(
-        "\treplay-window 0 flag esn\n\
+    assert!(
+        text.contains(
+            "\treplay-window 0 flag esn\n\
          \taead rfc4106(gcm(aes)) <<Keys hidden>> 128\n\
          \tanti-replay esn context:\n\
          \t seq-hi 0x0, seq 0x0, oseq-hi 0x1, oseq 0x5\n\
          \t replay_window 64, bitmap-length 2\n"
-    ), "{text}");
+        ),
+        "{text}"
+    );
 }
 
 #[test]
@@ -69,8 +74,9 @@ fn statistics_have_the_form_of_ip_s() {
     let text = state(&info, detail).to_string();
     assert!(text.contains("proto esp spi 0x00001000(4096) reqid 1(0x00000001) mode tunnel\n"), "{text}");
     assert!(text.contains("\treplay-window 0 seq 0x00000000 flag  (0x00000000)\n"), "{text}");
-    assert!(text.contains(
-        "\tlifetime config:\n\
+    assert!(
+        text.contains(
+            "\tlifetime config:\n\
          \t  limit: soft 1000(bytes), hard 2000(bytes)\n\
          \t  limit: soft (INF)(packets), hard (INF)(packets)\n\
          \t  expire add: soft 0(sec), hard 60(sec)\n\
@@ -81,5 +87,7 @@ fn statistics_have_the_form_of_ip_s() {
          \tstats:\n\
          \t  replay-window 0 replay 3 failed 0\n\
          \tdir in and out slot 5 owner manual\n"
-    ), "{text}");
+        ),
+        "{text}"
+    );
 }
