@@ -54,42 +54,6 @@ install_packages() {
     fi
 }
 
-check_release() {
-    ID=unknown VERSION_ID=unknown
-    [ ! -r /etc/os-release ] || . /etc/os-release
-    [ "$ID $VERSION_ID" = "debian 12" ] && return
-    echo "setup: Espalier is built on Debian 12 with DPDK 22.11 and strongSwan 5.9.8; found $ID $VERSION_ID," \
-        "DPDK $(version_of libdpdk-dev), strongSwan $(version_of libstrongswan)" >&2
-    exit 2
-}
-
-missing_packages() {
-    for package in $(grep -v '^#' "$here/packages.txt"); do
-        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || echo "$package"
-    done
-}
-
-missing_cargo() {
-    "$here/cargo-path" >/dev/null 2>&1 || echo rustc-web cargo-web rust-web-clippy rustfmt-web
-}
-
-# A gateway's own daemon is the owner's to start: the package would start it on ports 500 and 4500.
-hold_strongswan() {
-    [ -d /run/systemd/system ] && ! systemctl cat strongswan.service >/dev/null 2>&1 || return 0
-    say "strongswan.service will be installed but not started"
-    systemctl mask --runtime --quiet strongswan.service
-    trap 'systemctl unmask --runtime --quiet strongswan.service' EXIT
-}
-
-install_packages() {
-    [ "$(id -u)" = 0 ] || fail "packages are missing ($*); run \`make setup\` as root"
-    say "installing $*"
-    hold_strongswan
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -q || fail "apt-get update failed; see its lines above"
-    apt-get install -q -y --no-install-recommends "$@" || fail "apt-get install failed; see its lines above"
-}
-
 check_release
 # shellcheck disable=SC2046
 set -- $(missing_packages) $(missing_cargo)
