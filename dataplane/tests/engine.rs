@@ -94,6 +94,7 @@ fn a_killed_engine_starts_again() {
     let place = place();
     let engine = Running::start(&place);
     engine.stop(Signal::SIGKILL);
+    Running::start(&place).kill_and_go_on();
     assert_eq!(Running::start(&place).stop(Signal::SIGTERM).code(), Some(0));
 }
 

@@ -28,7 +28,10 @@ impl Drop for Dpdk {
 /// Starts DPDK for a configuration; `extra` are the user's own EAL arguments.
 pub(super) fn start(config: &Config, dir: &Path, extra: Vec<OsString>) -> Result<Dpdk, Error> {
     let pool = pool(config);
-    let octets = u64::from(pool.buffers) * (u64::from(pool.data_room_octets) + MBUF_OCTETS) + OTHER_OCTETS;
+    let each = u64::from(pool.data_room_octets) + MBUF_OCTETS;
+    // DPDK lays no buffer across two pages, and without huge pages a page holds one.
+    let each = if config.engine.hugepages { each } else { each.next_multiple_of(PAGE_OCTETS) };
+    let octets = u64::from(pool.buffers) * each + OTHER_OCTETS;
     let hugepages = match config.engine.hugepages {
         true => Some(Hugepages::take(dir, octets)?),
         false => None,
@@ -106,6 +109,7 @@ const FRAME_AND_TAIL_OCTETS: u16 = 18 + 64 + 128;
 const MBUF_OCTETS: u64 = 128 + 128;
 /// What DPDK needs besides the pool: rings, queues, tables.
 const OTHER_OCTETS: u64 = 64 << 20;
+const PAGE_OCTETS: u64 = 4096;
 const HUGE_PAGE_OCTETS: u64 = 2 << 20;
 
 #[cfg(test)]

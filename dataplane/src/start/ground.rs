@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crypto::{Choice, Crypto};
 use shm_protocol::live::Live;
@@ -32,7 +33,7 @@ impl Ground {
     /// Lays it; the lock keeps a second engine off before anything is touched.
     pub(super) fn lay(config: &Config, eal: Vec<OsString>) -> Result<Self, Error> {
         let dir = RuntimeDir::prepare(&config.engine.runtime_dir)?;
-        let lock = ServiceLock::acquire(&dir, Service::Engine)?;
+        let lock = acquire(&dir)?;
         let live = Arc::new(Live::attach_or_create(&dir)?);
         let crypto = Arc::new(Crypto::new(choice(config.backend))?);
         tracing::info!("{}", crypto.describe());
@@ -43,6 +44,20 @@ impl Ground {
         let devices = Devices::open(&mut netlink, config, &ports.macs)?;
         let topology = config.topology(&ports.macs, None);
         Ok(Self { dir, live, crypto, ports, devices, topology, prepared, dpdk, lock })
+    }
+}
+
+/// Takes the engine's lock. A killed engine holds it until the kernel has taken its memory apart, so a refusal is
+/// believed only when it lasts.
+fn acquire(dir: &RuntimeDir) -> Result<ServiceLock, shm_protocol::Error> {
+    let deadline = Instant::now() + DYING;
+    loop {
+        match ServiceLock::acquire(dir, Service::Engine) {
+            Err(shm_protocol::Error::AlreadyServed { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            done => return done,
+        }
     }
 }
 
@@ -76,3 +91,6 @@ fn choice(backend: Backend) -> Choice {
         Backend::RustCrypto => Choice::RustCrypto,
     }
 }
+
+/// Longer than the kernel needs to end a process.
+const DYING: Duration = Duration::from_secs(1);
