@@ -1,4 +1,5 @@
-//! The bridge's books and its one way to change the segment. Time is an argument; what is to be sent comes out
+//! The bridge's books and its one way to change the segment. Time is an argument; what is to be sent comes
+//! out
 //! as [`Output`], so that every rule is tested without a socket.
 
 use std::collections::BTreeMap;

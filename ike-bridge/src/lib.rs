@@ -1,6 +1,8 @@
-//! The bridge between IKE daemons and the packet engine: owns SPI allocation, the SAD and the SPD as IKE sees them.
+//! The bridge between IKE daemons and the packet engine: owns SPI allocation, the SAD and the SPD as IKE
+//! sees them.
 //!
-//! The decisions ([`spi`], [`policies`], [`lifetime`], [`sweep`], [`bridge`]) take time as an argument and write one
+//! The decisions ([`spi`], [`policies`], [`lifetime`], [`sweep`], [`bridge`]) take time as an argument and
+//! write one
 //! [`shm_protocol::sad`] generation per change; the shell that owns the sockets comes last.
 
 #![forbid(unsafe_code)]

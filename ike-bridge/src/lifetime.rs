@@ -1,4 +1,5 @@
-//! When an SA asks for its successor (soft) and when it ends (hard): by time, octets, packets and sequence number.
+//! When an SA asks for its successor (soft) and when it ends (hard): by time, octets, packets and sequence
+//! number.
 //!
 //! The engine stops use at a hard limit by itself; the bridge decides alone what the IKE daemon is told, from
 //! the limits in the record and the counters in `live`, so that no lost event keeps an SA alive.
@@ -70,7 +71,8 @@ pub fn next_deadline_ns(sa: &Sa, soft_done: bool) -> Option<u64> {
     }
 }
 
-/// Without ESN the last eighth of the numbers is left for the rekey: a minute at five million packets a second.
+/// Without ESN the last eighth of the numbers is left for the rekey: a minute at five million packets a
+/// second.
 fn sequence_limit(sa: &Sa) -> Limit {
     match (sa.direction, sa.esn) {
         (Direction::Out, false) => Limit::new(LAST_SEQ - LAST_SEQ / 8, LAST_SEQ),

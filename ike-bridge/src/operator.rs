@@ -20,7 +20,8 @@ use crate::refusal::Refusal;
 pub type IsLocal<'a> = &'a dyn Fn(IpAddr) -> bool;
 
 impl Bridge {
-    /// Does what an operator asks. An SA without `dir` is inbound when its destination is local, outbound when
+    /// Does what an operator asks. An SA without `dir` is inbound when its destination is local, outbound
+    /// when
     /// its source is, and installed both ways when neither is known.
     pub fn operate(&mut self, request: BridgeRequest, is_local: IsLocal<'_>, now_ns: u64) -> BridgeReply {
         let done = match request {
@@ -58,7 +59,8 @@ impl Bridge {
                 warnings.push(STATIC_KEY_WARNING.to_owned());
             }
         }
-        // One state without `dir` may become two records, which is why a batch can be too long for a generation.
+        // One state without `dir` may become two records, which is why a batch can be too long for a
+        // generation.
         if draft.len() > MAX_BATCH {
             let error = shm_protocol::Error::TooManyChanges { changes: draft.len(), limit: MAX_BATCH };
             self.abandon(draft, now_ns);

@@ -1,6 +1,8 @@
-//! The policies as IKE daemons see them: one record per selector, direction, if_id and mark, shared by its users.
+//! The policies as IKE daemons see them: one record per selector, direction, if_id and mark, shared by its
+//! users.
 //!
-//! A CHILD_SA and its successor install the same policy; a trap, a tunnel and a block can share a selector. The
+//! A CHILD_SA and its successor install the same policy; a trap, a tunnel and a block can share a selector.
+//! The
 //! user with the lowest priority decides what the record says, the youngest among equals. The number of users
 //! stands in the record, so that a restarted bridge keeps counting.
 
@@ -147,7 +149,8 @@ impl Policies {
 
     /// Removes one user; `None` when there is no such policy or user.
     ///
-    /// A user taken over from an earlier bridge stands for any whose SA is unknown; with `spare_last` it does so
+    /// A user taken over from an earlier bridge stands for any whose SA is unknown; with `spare_last` it
+    /// does so
     /// only while it is not the last one.
     pub fn remove(&mut self, key: &Key, user: &User, spare_last: bool) -> Option<Change> {
         let entry = self.entries.get_mut(key)?;
@@ -163,7 +166,8 @@ impl Policies {
         self.settle(key)
     }
 
-    /// Gives a user taken over from an earlier bridge its SA again, if it can be this one. Returns the change.
+    /// Gives a user taken over from an earlier bridge its SA again, if it can be this one. Returns the
+    /// change.
     pub fn adopt(&mut self, key: &Key, user: &User) -> Option<Change> {
         let entry = self.entries.get_mut(key)?;
         let same = |old: &User| {
@@ -205,7 +209,8 @@ impl Policies {
         self.settle(key)
     }
 
-    /// Replaces the users of a policy by one. Returns the change to make, `None` when there is no such policy.
+    /// Replaces the users of a policy by one. Returns the change to make, `None` when there is no such
+    /// policy.
     pub fn replace(&mut self, key: &Key, user: User) -> Option<Change> {
         let entry = self.entries.get_mut(key)?;
         entry.users = vec![user];

@@ -1,4 +1,5 @@
-//! The priority of a policy, as charon's kernel-netlink computes it, so that a configuration orders its policies
+//! The priority of a policy, as charon's kernel-netlink computes it, so that a configuration orders its
+//! policies
 //! here as it does over the Linux kernel. Lower wins.
 
 use std::net::IpAddr;

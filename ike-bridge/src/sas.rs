@@ -112,7 +112,8 @@ impl Sas {
         })
     }
 
-    /// Returns the SA that a daemon means: never another's, of several the one with its ports, then the newest.
+    /// Returns the SA that a daemon means: never another's, of several the one with its ports, then the
+    /// newest.
     pub fn find(&self, id: &Identity) -> Option<&Sa> {
         let candidates = self.with_spi(id.spi).filter(|sa| {
             sa.owner == id.owner

@@ -1,4 +1,5 @@
-//! The shell: one thread, one poll loop, and sockets that never block it. It moves messages between the clients
+//! The shell: one thread, one poll loop, and sockets that never block it. It moves messages between the
+//! clients
 //! of `bridge.sock` and the [`Bridge`]; every decision is the bridge's.
 
 mod client;

@@ -1,6 +1,7 @@
 //! Allocation of SPIs and slots: which slot an SA gets and which SPI a peer is told.
 //!
-//! An SPI of ours is `slot | high << 20`: the engine finds the SA by one array access, and the random non-zero
+//! An SPI of ours is `slot | high << 20`: the engine finds the SA by one array access, and the random non-
+//! zero
 //! high part keeps 0-255 out and an old SPI from naming a new SA. A freed slot rests before it is used again,
 //! and does not return with one of its last high parts. Time and randomness are arguments.
 
@@ -261,7 +262,8 @@ impl SpiAllocator {
         }
     }
 
-    /// Returns true when `spi` may be one that we gave out: reserved now, or the last one of a slot without SA.
+    /// Returns true when `spi` may be one that we gave out: reserved now, or the last one of a slot without
+    /// SA.
     pub fn is_ours(&self, spi: Spi) -> bool {
         let entry = self.slots.get(Slot::of(spi).index() as usize);
         entry.is_some_and(|entry| entry.high() == spi.high() && entry.state != State::Used)

@@ -1,4 +1,5 @@
-//! What an IKE daemon leaves behind when it dies: once a new process of it says hello, an old SA goes when a new
+//! What an IKE daemon leaves behind when it dies: once a new process of it says hello, an old SA goes when
+//! a new
 //! one fits its place, or after the grace time without an authenticated inbound packet, at the latest after
 //! twice the grace time. A new connection of the same process sweeps nothing.
 

@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use common::{Bridge, Engine, eventually, id_in, id_out, inbound, outbound, status};
-use shm_protocol::ids::{Generation, Slot, Spi};
-use shm_protocol::live::NewRecord;
-use shm_protocol::messages::plugin::{NEVER_USED, Status};
-use shm_protocol::sa::{Direction, Occupant, Sa};
+use shm_protocol::ids::{Generation, PolicySlot, Slot, Spi};
+use shm_protocol::live::{Event, EventKind, Flow, NewRecord};
+use shm_protocol::messages::plugin::{Acquire, Mapping, NEVER_USED, Status};
+use shm_protocol::sa::{Direction, Occupant, Sa, SlotContents};
+use zerocopy::FromBytes;
 
 const SUCCESS: u32 = Status::Success as u32;
 const NOT_FOUND: u32 = Status::NotFound as u32;
@@ -155,4 +156,51 @@ fn with_the_numbers_every_sa_is_lost_and_the_daemon_is_told() {
     let (spi, _) = charon.add_pair(0xc0de_2007);
     assert_eq!(status(&charon.query_sa(id_in(spi))), SUCCESS, "new ones run on the new segment");
     assert!(Slot::of(Spi(spi)).index() < 1 << 20);
+}
+
+#[test]
+fn acquires_and_mappings_of_the_engine_reach_the_owner() {
+    let bridge = Bridge::start(&[]);
+    let engine = Engine::connect(bridge.path());
+    let mut charon = bridge.daemon();
+    charon.add_policy(1, 0);
+    let spi = charon.get_spi();
+    let mut sa = inbound(spi);
+    sa.encap = 1;
+    assert_eq!(status(&charon.add_sa(&mut sa)), SUCCESS);
+    let SlotContents { occupant: Occupant::Sa(sa), .. } = bridge.sad().sa(Slot::of(Spi(spi))).unwrap() else {
+        panic!("no SA under {spi:#x}");
+    };
+    let flow = |src: &str, sport| Flow {
+        src: src.parse().unwrap(),
+        dst: "10.2.0.9".parse().unwrap(),
+        proto: 17,
+        sport,
+        dport: 53,
+    };
+    let blank = Event {
+        kind: EventKind::Acquire,
+        time_ns: 1,
+        sa: None,
+        spi: None,
+        policy: PolicySlot::new(0),
+        if_id: sa.if_id,
+        flow: Some(flow("10.1.0.9", 4000)),
+    };
+    engine.live.raise(&blank);
+    let (uid, moved) = (sa.uid, Some(flow("198.51.100.9", 1027)));
+    engine.live.raise(&Event { kind: EventKind::Mapping, sa: Some((sa.slot, uid)), flow: moved, ..blank });
+    engine.events.write(1).unwrap();
+    let datagram = charon.connection.receive().unwrap();
+    let (acquire, _) = Acquire::ref_from_prefix(&datagram).unwrap();
+    assert_eq!((acquire.header.kind.get(), acquire.reqid.get()), (129, 1));
+    let range = acquire.dst_ts.range().unwrap();
+    assert_eq!((range.from.to_string().as_str(), range.proto), ("10.2.0.9", 17));
+    let datagram = charon.connection.receive().unwrap();
+    let (mapping, _) = Mapping::ref_from_prefix(&datagram).unwrap();
+    assert_eq!((mapping.header.kind.get(), mapping.spi.get()), (130, spi));
+    assert_eq!(
+        (mapping.remote.ip().unwrap().to_string().as_str(), mapping.remote.port.get()),
+        ("198.51.100.9", 1027)
+    );
 }

@@ -1,4 +1,5 @@
-//! `-batch FILE`: one command a line, as in `ip -batch`. Changes travel together, up to 256 as one generation.
+//! `-batch FILE`: one command a line, as in `ip -batch`. Changes travel together, up to 256 as one
+//! generation.
 //!
 //! Every line is parsed before the first is sent, so that a wrong word changes nothing.
 
