@@ -46,13 +46,19 @@ class Sa:
 
     def seal(self, inner, seq):
         """Seals by scapy."""
-        return self.scapy.encrypt(
+        # For a number of 0 scapy takes its own counter.
+        self.scapy.seq_num = seq & 0xFFFFFFFF
+        packet = self.scapy.encrypt(
             inner,
             seq_num=seq & 0xFFFFFFFF,
             iv=struct.pack("!Q", seq),
             esn_en=self.esn or None,
             esn=(seq >> 32) or None,
         )
+        if UDP in packet and ESP in packet:
+            # scapy leaves the length of an empty datagram.
+            packet[UDP].len = 8 + len(raw(packet[ESP]))
+        return packet
 
     def aad(self, seq):
         words = [self.spi, seq >> 32, seq & 0xFFFFFFFF] if self.esn else [self.spi, seq & 0xFFFFFFFF]
@@ -90,11 +96,14 @@ class Peer:
 
     def outer(self, esp, **fields):
         """Puts hand-made ESP octets behind outer headers."""
-        proto = 17 if self.encap else 50
+        in_udp = fields.pop("in_udp", False)
+        proto = 17 if self.encap or in_udp else 50
         src, dst = fields.pop("src", self.own), fields.pop("dst", self.gateway)
         header = ip(src, dst, **({"nh": proto} if ":" in src else {"proto": proto}), **fields)
         if self.encap:
             header /= UDP(sport=self.encap[0], dport=self.encap[1], chksum=0)
+        elif in_udp:
+            header /= UDP(sport=4500, dport=4500)
         return header / Raw(esp)
 
     def plain(self, inner, padding=None, next_header=None):
@@ -193,8 +202,9 @@ class Peer:
 
     def run(self):
         results = []
-        for step in self.job["steps"]:
-            octets = raw(self.frame(step))
+        frames = [raw(self.frame(step)) for step in self.job["steps"]]
+        for step, octets in zip(self.job["steps"], frames):
+            time.sleep(step.get("pause", 0))
             for _ in range(step.get("copies", 1)):
                 self.wire.send(octets)
             result = {"sent": octets.hex()}

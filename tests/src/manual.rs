@@ -106,7 +106,7 @@ impl ManualSa {
             }
             let _ = writeln!(
                 lines,
-                " tmpl src {} dst {} proto esp reqid {} mode tunnel",
+                " priority 100 tmpl src {} dst {} proto esp reqid {} mode tunnel",
                 self.src, self.dst, self.reqid
             );
         }

@@ -100,7 +100,7 @@ fn a_second_engine_or_bridge_on_the_same_directory_is_refused_and_the_first_goes
     let config = gateway.config().display().to_string();
     let (code, said) = outcome(&sites.gw_a, "espalier", &["--config", &config]);
     assert_eq!(code, 1, "{said}");
-    assert!(said.lines().last().unwrap_or_default().contains("runs"), "{said}");
+    assert!(said.lines().last().unwrap_or_default().contains("already serves"), "{said}");
     let directory = gateway.runtime_dir().display().to_string();
     let (code, said) = outcome(&sites.gw_a, "ike-bridge", &["--runtime-dir", &directory]);
     assert_eq!(code, 1, "{said}");
