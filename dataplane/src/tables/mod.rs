@@ -85,7 +85,8 @@ impl Derived {
         let mut local: Vec<_> = tunnels.chain(ports).collect();
         local.sort_by_key(|(address, _)| *address);
         local.dedup_by_key(|(address, _)| *address);
-        let by_id = topology.interfaces.iter().enumerate();
+        // A removed interface keeps its place, so that the ids of the others stay, but has no name and takes nothing.
+        let by_id = topology.interfaces.iter().enumerate().filter(|(_, interface)| !interface.name.is_empty());
         Self {
             fib: Fib::build(topology),
             local,
