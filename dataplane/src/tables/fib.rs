@@ -1,7 +1,8 @@
 //! Routes: longest prefix first, IPv4 and IPv6, immutable once built.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+
+use rustc_hash::FxHashMap;
 
 use super::topology::{Device, Prefix, Route, Topology};
 
@@ -14,19 +15,52 @@ pub struct Target {
     pub via: Option<IpAddr>,
 }
 
-/// The routes of one prefix length.
+/// The routes of one prefix length; `B` is an address as a number.
 #[derive(Clone, Debug)]
-struct Level {
-    mask: u128,
-    targets: HashMap<u128, Target>,
+struct Level<B> {
+    mask: B,
+    targets: FxHashMap<B, Target>,
+}
+
+/// The routes of one family, longest prefix first.
+#[derive(Clone, Debug)]
+struct Levels<B>(Vec<Level<B>>);
+
+impl<B> Default for Levels<B> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<B: Copy + Ord + std::hash::Hash + std::ops::BitAnd<Output = B>> Levels<B> {
+    fn insert(&mut self, bits: B, mask: B, target: Target) {
+        let level = match self.0.iter_mut().position(|level| level.mask == mask) {
+            Some(at) => self.0.get_mut(at),
+            None => {
+                self.0.push(Level { mask, targets: FxHashMap::default() });
+                self.0.last_mut()
+            }
+        };
+        if let Some(level) = level {
+            level.targets.entry(bits & mask).or_insert(target);
+        }
+    }
+
+    fn sort(&mut self) {
+        self.0.sort_by_key(|level| std::cmp::Reverse(level.mask));
+    }
+
+    #[inline]
+    fn lookup(&self, bits: B) -> Option<Target> {
+        self.0.iter().find_map(|level| level.targets.get(&(bits & level.mask)).copied())
+    }
 }
 
 /// The forwarding information base of one snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Fib {
-    /// Longest prefix first.
-    v4: Vec<Level>,
-    v6: Vec<Level>,
+    v4: Levels<u32>,
+    v6: Levels<u128>,
 }
 
 impl Fib {
@@ -37,36 +71,25 @@ impl Fib {
     pub fn build(topology: &Topology) -> Self {
         let mut fib = Self::default();
         for route in topology.routes.iter().copied().chain(connected(topology)) {
-            fib.insert(route);
-        }
-        for levels in [&mut fib.v4, &mut fib.v6] {
-            levels.sort_by_key(|level| std::cmp::Reverse(level.mask));
-        }
-        fib
-    }
-
-    fn insert(&mut self, route: Route) {
-        let (bits, mask) = (to_bits(route.to.addr), mask_of(route.to));
-        let levels = if route.to.addr.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
-        let target = Target { device: route.device, via: route.via };
-        let level = match levels.iter_mut().position(|level| level.mask == mask) {
-            Some(at) => levels.get_mut(at),
-            None => {
-                levels.push(Level { mask, targets: HashMap::new() });
-                levels.last_mut()
+            let target = Target { device: route.device, via: route.via };
+            match route.to.addr {
+                IpAddr::V4(addr) => fib.v4.insert(addr.to_bits(), mask4(route.to), target),
+                IpAddr::V6(addr) => fib.v6.insert(addr.to_bits(), mask6(route.to), target),
             }
-        };
-        if let Some(level) = level {
-            level.targets.entry(bits & mask).or_insert(target);
         }
+        fib.v4.sort();
+        fib.v6.sort();
+        fib
     }
 
     /// Returns where a packet to `destination` goes, or `None` without a route.
     #[must_use]
+    #[inline]
     pub fn lookup(&self, destination: IpAddr) -> Option<Target> {
-        let bits = to_bits(destination);
-        let levels = if destination.is_ipv4() { &self.v4 } else { &self.v6 };
-        levels.iter().find_map(|level| level.targets.get(&(bits & level.mask)).copied())
+        match destination {
+            IpAddr::V4(addr) => self.v4.lookup(addr.to_bits()),
+            IpAddr::V6(addr) => self.v6.lookup(addr.to_bits()),
+        }
     }
 }
 
@@ -84,19 +107,12 @@ fn connected(topology: &Topology) -> impl Iterator<Item = Route> {
     ports.chain(interfaces).map(|(to, device)| Route { to, via: None, device })
 }
 
-/// IPv4 addresses take the low 32 bits.
-fn to_bits(addr: IpAddr) -> u128 {
-    match addr {
-        IpAddr::V4(addr) => u128::from(u32::from(addr)),
-        IpAddr::V6(addr) => u128::from(addr),
-    }
+fn mask4(prefix: Prefix) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix.len).min(32)).unwrap_or(0)
 }
 
-fn mask_of(prefix: Prefix) -> u128 {
-    let bits = if prefix.addr.is_ipv4() { 32 } else { 128 };
-    let host_bits = bits - u32::from(prefix.len).min(bits);
-    let all = u128::MAX >> (128 - bits);
-    u128::MAX.checked_shl(host_bits).unwrap_or(0) & all
+fn mask6(prefix: Prefix) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(prefix.len).min(128)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Next hops as a worker needs them: a port and an Ethernet address, in one word that is never torn.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustc_hash::FxHashMap;
 
 use super::topology::Mac;
 use crate::ports::PortId;
@@ -66,7 +67,7 @@ impl HopCell {
 }
 
 /// Ethernet addresses of the neighbours on the ports.
-pub type Neighbours = HashMap<(PortId, IpAddr), Mac>;
+pub type Neighbours = FxHashMap<(PortId, IpAddr), Mac>;
 
 #[cfg(test)]
 mod tests {

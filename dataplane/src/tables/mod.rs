@@ -7,11 +7,11 @@ pub mod slots;
 pub mod spd;
 pub mod topology;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use esp::{IfId, Spi};
+use rustc_hash::FxHashMap;
 
 use crate::ports::{InterfaceId, PortId};
 use fib::Fib;
@@ -36,7 +36,7 @@ pub struct Tables<K> {
     /// Inbound SAs by slot; the low 20 bits of an SPI of our own name it.
     pub inbound: Slots<InboundSa<K>>,
     /// Inbound SAs whose SPI is not of our allocation.
-    pub foreign: Arc<HashMap<Spi, Vec<Arc<InboundSa<K>>>>>,
+    pub foreign: Arc<FxHashMap<Spi, Vec<Arc<InboundSa<K>>>>>,
     /// Outbound SAs by slot.
     pub outbound: Slots<OutboundSa<K>>,
     /// Policies.
@@ -65,7 +65,7 @@ pub struct Derived {
     /// The gateway's own addresses and the device each is on, sorted: a handful, searched twice a packet.
     local: Vec<(IpAddr, Device)>,
     /// Interfaces by `if_id`.
-    pub interfaces: HashMap<IfId, InterfaceId>,
+    pub interfaces: FxHashMap<IfId, InterfaceId>,
 }
 
 impl Derived {
@@ -86,7 +86,8 @@ impl Derived {
         local.sort_by_key(|(address, _)| *address);
         local.dedup_by_key(|(address, _)| *address);
         // A removed interface keeps its place, so that the ids of the others stay, but has no name and takes nothing.
-        let by_id = topology.interfaces.iter().enumerate().filter(|(_, interface)| !interface.name.is_empty());
+        let by_id =
+            topology.interfaces.iter().enumerate().filter(|(_, interface)| !interface.name.is_empty());
         Self {
             fib: Fib::build(topology),
             local,

@@ -1,11 +1,11 @@
 //! The SPD: policies by `if_id` and direction, in their total order (RFC 4301 section 4.4.1).
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use esp::wire::FlowKey;
 use esp::{IfId, Selector, Spi};
+use rustc_hash::FxHashMap;
 
 use super::sa::{Common, InboundSa, OutboundSa};
 
@@ -78,12 +78,12 @@ type Ordered<K> = Vec<Arc<Policy<K>>>;
 /// See the module's text.
 #[derive(Debug)]
 pub struct Spd<K> {
-    sets: HashMap<(IfId, Direction), Arc<Ordered<K>>>,
+    sets: FxHashMap<(IfId, Direction), Arc<Ordered<K>>>,
 }
 
 impl<K> Default for Spd<K> {
     fn default() -> Self {
-        Self { sets: HashMap::new() }
+        Self { sets: FxHashMap::default() }
     }
 }
 
