@@ -98,6 +98,8 @@ impl Gateway {
         let program = binaries::program("espalier")?.display().to_string();
         let config = self.config.display().to_string();
         let mut command = self.netns.command(&program, &["--config", config.as_str()]);
+        // DPDK keeps files of its own there, which a killed engine leaves.
+        command.env("RUNTIME_DIRECTORY", &self.runtime_dir);
         let mut process = Process::spawn(world, &format!("{}-engine", self.label), &mut command)?;
         let espctl = self.espctl();
         wait::until(&format!("{}: the engine to answer", self.label), wait::STEP, || {

@@ -43,7 +43,10 @@ pub fn forget(item: &Item) {
 
 /// Unmakes what belongs to `world`, or everything if it is `None`.
 pub fn clean_up(world: Option<u64>) {
-    let mut items = lock();
+    unmake(&mut lock(), world);
+}
+
+fn unmake(items: &mut Vec<(u64, Item)>, world: Option<u64>) {
     let (gone, kept): (Vec<_>, Vec<_>) =
         items.drain(..).partition(|(owner, _)| world.is_none_or(|wanted| *owner == wanted));
     *items = kept;
@@ -73,7 +76,9 @@ pub fn install() {
             std::thread::spawn(move || {
                 if let Some(signal) = signals.forever().next() {
                     eprintln!("\ninterrupted: removing namespaces and processes");
-                    clean_up(None);
+                    // Held until the end: nothing new is made while the rest of the process still runs.
+                    let mut items = lock();
+                    unmake(&mut items, None);
                     std::process::exit(128 + signal);
                 }
             });
@@ -103,11 +108,6 @@ fn sweep_dead_owners() {
         if !name.strip_prefix(NETNS_PREFIX).is_some_and(owner_is_dead) {
             continue;
         }
-        if let Ok(output) = Command::new("ip").args(["netns", "pids", &name]).output() {
-            for pid in String::from_utf8_lossy(&output.stdout).lines().filter_map(|l| l.trim().parse().ok()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-        }
         delete_netns(&name);
     }
 }
@@ -118,8 +118,19 @@ fn owner_is_dead(rest: &str) -> bool {
     owner.parse::<u32>().is_ok() && !PathBuf::from("/proc").join(owner).exists()
 }
 
+/// Kills what still runs in a namespace, such as a client that was waited for, and deletes it.
 fn delete_netns(name: &str) {
+    if let Ok(output) = Command::new("ip").args(["netns", "pids", name]).stderr(Stdio::null()).output() {
+        let said = String::from_utf8_lossy(&output.stdout);
+        for pid in said.lines().filter_map(|line| line.trim().parse().ok()).filter(|pid| *pid != own_pid()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
     let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
+}
+
+fn own_pid() -> i32 {
+    nix::unistd::getpid().as_raw()
 }
 
 fn lock() -> std::sync::MutexGuard<'static, Vec<(u64, Item)>> {

@@ -32,6 +32,7 @@ fn numbered_traffic_between_two_strongswans_survives_a_rekeying() {
     charons[0].initiate("net").unwrap();
     sites.host_a.ping(&Side::B.host_v4(), 1).unwrap();
     let wire = Capture::start(&world, &sites.gw_b, "wan", Direction::Both, WHOLE).unwrap();
+    let behind = Capture::start(&world, &sites.host_b, "eth0", Direction::In, WHOLE).unwrap();
     let flow = Flow::start(sites.flow_v4(Side::A, 7001, 2000).unwrap()).unwrap();
     flow.await_progress(500, wait::STEP).unwrap();
     let began = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -51,4 +52,7 @@ fn numbered_traffic_between_two_strongswans_survives_a_rekeying() {
     // Nothing flows from B to A, so only one of the two new SPIs carries packets.
     assert_eq!(esp_trace::new_spis_after(&esp, &[began_ns])[0].len(), 1);
     assert!(!captured.frames.iter().any(|frame| frame.contains(MARKER)));
+    // The same search finds clear text where there is some.
+    let clear = behind.finish().unwrap().frames.iter().filter(|frame| frame.contains(MARKER)).count();
+    assert_eq!(clear as u64, report.sent);
 }

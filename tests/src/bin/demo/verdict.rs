@@ -65,12 +65,23 @@ impl Verdict {
         })
     }
 
+    /// Returns the last line.
+    pub(crate) fn last_line(&self) -> String {
+        let lost: u64 = self.reports.iter().map(|report| report.lost).sum();
+        if self.passed() {
+            "done: every datagram arrived once".to_owned()
+        } else if lost > 0 && self.losses_of_a() == [0, 0] {
+            format!(
+                "FAILED: gateway B (strongSwan) lost {lost} datagrams by itself, gateway A none; try again"
+            )
+        } else {
+            "FAILED: see the table".to_owned()
+        }
+    }
+
     /// Reports whether nothing was lost, doubled, repeated or sent in clear.
-    ///
-    /// A datagram that gateway B lost by itself counts against it only if no capture dropped a frame.
     pub(crate) fn passed(&self) -> bool {
-        self.losses_of_a() == [0, 0]
-            && self.reports.iter().all(|report| report.duplicated == 0 && report.foreign == 0)
+        self.reports.iter().all(FlowReport::is_perfect)
             && self.new_spis.iter().all(|new| *new == 2)
             && self.iv_repeats == 0
             && self.clear_packets == 0
@@ -78,6 +89,8 @@ impl Verdict {
     }
 
     /// Returns per direction what was lost and is not proven to be gateway B's doing.
+    ///
+    /// The captures prove it only if they dropped nothing themselves.
     fn losses_of_a(&self) -> [u64; 2] {
         let proven = |way: usize| if self.capture_drops == 0 { self.lost_by_b[way] } else { 0 };
         [self.reports[0].lost.saturating_sub(proven(0)), self.reports[1].lost.saturating_sub(proven(1))]
@@ -127,4 +140,82 @@ fn numbered(frames: &[Frame], dst: [u8; 4]) -> u64 {
 fn of_probe_length(packets: &[Esp]) -> u64 {
     let sealed = 16 + (INNER_HEADERS_OCTETS + PAYLOAD_OCTETS + 2).next_multiple_of(4) + 16;
     packets.iter().filter(|packet| packet.esp_octets == sealed).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use espalier_tests::capture::Captured;
+
+    use super::*;
+
+    fn ipv4(protocol: u8, dst: [u8; 4], payload: &[u8]) -> Frame {
+        let length = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
+        let mut octets = vec![0; 12];
+        octets.extend([8, 0, 0x45, 0, length[0], length[1], 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1]);
+        octets.extend(dst);
+        octets.extend(payload);
+        Frame { at_ns: 5, octets }
+    }
+
+    /// A sealed numbered datagram: 264 octets from SPI to ICV.
+    fn sealed(number: u64) -> Frame {
+        let mut esp = vec![0, 0, 16, 1, 0, 0, 0, 0];
+        esp.extend(number.to_be_bytes());
+        esp.resize(264, 7);
+        ipv4(50, [192, 0, 2, 2], &esp)
+    }
+
+    fn captured(frames: Vec<Frame>) -> Captured {
+        Captured { frames, capture_drops: 0, path: PathBuf::new() }
+    }
+
+    fn report(sent: u64, received: u64) -> FlowReport {
+        FlowReport {
+            label: String::new(),
+            sent,
+            refused: 0,
+            received,
+            lost: sent - received,
+            first_lost: Vec::new(),
+            duplicated: 0,
+            reordered: 0,
+            foreign: 0,
+            longest_silence: Duration::ZERO,
+            socket_drops: 0,
+            pps: 5000,
+        }
+    }
+
+    fn verdict(on_the_wire: u64, behind_b: usize) -> Verdict {
+        let evidence = Evidence {
+            wire_to_b: captured((0..on_the_wire).map(sealed).collect()),
+            wire_to_a: captured(Vec::new()),
+            behind_b: captured(vec![ipv4(17, [10, 2, 0, 2], MARKER); behind_b]),
+        };
+        Verdict::new([report(10, behind_b as u64), report(0, 0)], Vec::new(), evidence, &Ledger::default())
+            .unwrap()
+    }
+
+    #[test]
+    fn what_reached_gateway_b_and_not_its_host_was_lost_by_gateway_b() {
+        let verdict = verdict(10, 8);
+        assert_eq!((verdict.losses_of_a(), verdict.passed()), ([0, 0], false));
+        assert!(verdict.last_line().contains("gateway B (strongSwan) lost 2"), "{}", verdict.last_line());
+        assert!(verdict.to_string().contains("by captures on both its sides"));
+    }
+
+    #[test]
+    fn what_never_reached_the_wire_was_lost_by_gateway_a() {
+        assert_eq!(verdict(9, 8).losses_of_a(), [1, 0]);
+    }
+
+    #[test]
+    fn captures_that_dropped_frames_prove_nothing() {
+        let mut verdict = verdict(10, 8);
+        verdict.capture_drops = 1;
+        assert_eq!(verdict.losses_of_a(), [2, 0]);
+    }
 }
