@@ -48,14 +48,17 @@ impl Charon {
     /// Starts the daemon, waits until it answers, and loads the connections.
     pub fn start(&mut self, world: &World) -> Result<()> {
         let _ = std::fs::remove_file(self.vici());
-        let mut command = self.netns.command("/usr/sbin/charon-systemd", &[]);
-        command.env("STRONGSWAN_CONF", self.directory.join("strongswan.conf"));
-        if let Kernel::Espalier(_) = self.kernel {
+        let daemon = "/usr/sbin/charon-systemd";
+        let mut command = match self.kernel {
             // `env` inside the namespace keeps the plugin out of `ip` itself.
-            let preload = format!("LD_PRELOAD={}", binaries::plugin()?.display());
-            command = self.netns.command("env", &[preload.as_str(), "/usr/sbin/charon-systemd"]);
-            command.env("STRONGSWAN_CONF", self.directory.join("strongswan.conf"));
-        }
+            Kernel::Espalier(_) => {
+                let preload = format!("LD_PRELOAD={}", binaries::plugin()?.display());
+                self.netns.command("env", &[preload.as_str(), daemon])
+            }
+            // It takes ESP from an ordinary socket with room for some 30 ms of it.
+            Kernel::Libipsec => self.netns.command("nice", &["-n", "-15", daemon]),
+        };
+        command.env("STRONGSWAN_CONF", self.directory.join("strongswan.conf"));
         let mut process = Process::spawn(world, &format!("{}-charon", self.label), &mut command)?;
         wait::until(&format!("{}: charon's vici socket", self.label), wait::STEP, || {
             process.must_run()?;

@@ -42,8 +42,8 @@ pub struct FlowSpec {
 pub struct Flow {
     spec: FlowSpec,
     shared: Arc<Shared>,
-    sender: JoinHandle<Result<Duration>>,
-    receiver: JoinHandle<Result<Received>>,
+    sender: Option<JoinHandle<Result<Duration>>>,
+    receiver: Option<JoinHandle<Result<Received>>>,
 }
 
 #[derive(Debug, Default)]
@@ -116,7 +116,7 @@ impl Flow {
             let (spec, shared) = (spec.clone(), Arc::clone(&shared));
             move || send(&spec, &shared)
         });
-        Ok(Self { spec, shared, sender, receiver })
+        Ok(Self { spec, shared, sender: Some(sender), receiver: Some(receiver) })
     }
 
     /// Returns how many different datagrams have been received so far.
@@ -135,16 +135,16 @@ impl Flow {
     }
 
     /// Ends the sender, lets what is under way arrive, and reports.
-    pub fn finish(self) -> Result<FlowReport> {
+    pub fn finish(mut self) -> Result<FlowReport> {
         self.stop();
-        let Self { spec, shared, sender, receiver } = self;
-        let took = joined(sender)?;
-        shared.drained.store(true, Ordering::Release);
-        let seen = joined(receiver)?;
+        let took = joined(self.sender.take().context("the sender")?)?;
+        self.shared.drained.store(true, Ordering::Release);
+        let seen = joined(self.receiver.take().context("the receiver")?)?;
+        let (spec, shared) = (&self.spec, &self.shared);
         let sent = shared.sent.load(Ordering::Relaxed);
         let first_lost: Vec<_> = (0..sent).filter(|n| !seen.has(*n)).take(16).collect();
         Ok(FlowReport {
-            label: spec.label,
+            label: spec.label.clone(),
             sent,
             refused: shared.refused.load(Ordering::Relaxed),
             received: seen.unique,
@@ -163,6 +163,14 @@ impl Flow {
 impl Flow {
     fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Flow {
+    /// A test that failed must not leave its traffic running.
+    fn drop(&mut self) {
+        self.stop();
+        self.shared.drained.store(true, Ordering::Release);
     }
 }
 
@@ -305,7 +313,9 @@ impl Received {
 }
 
 /// Reads how many datagrams the sockets of this thread's namespace had no room for.
-fn socket_drops() -> Result<u64> {
+///
+/// For a thread inside a namespace: see [`Netns::inside`].
+pub fn socket_drops() -> Result<u64> {
     let v4 = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
     let v6 = std::fs::read_to_string("/proc/thread-self/net/snmp6").unwrap_or_default();
     let mut lines = v4.lines().filter(|line| line.starts_with("Udp:"));

@@ -85,18 +85,20 @@ fn show(clock: &Clock, world: &World) -> Result<Verdict> {
         clock.say(&format!("iperf3 {words}, hosts at MTU {mtu}: {gbit:.2} Gbit/s of TCP"));
     }
     clock.say(&format!("numbered UDP, {PPS} datagrams a second each way, while the keys change"));
+    let no_room_before = stage.socket_drops_b()?;
     let a_to_b = Flow::start(stage.sites.flow_v4(Side::A, 7001, PPS)?)?;
     let b_to_a = Flow::start(stage.sites.flow_v4(Side::B, 7001, PPS)?)?;
     let rekeyed = rekey_under_traffic(clock, &stage, [&a_to_b, &b_to_a]);
     let reports = <[_; 2]>::try_from(traffic::finish([a_to_b, b_to_a])?)
         .map_err(|_| anyhow!("two flows make two reports"))?;
     let rekeyed_ns = rekeyed?;
+    let no_room = stage.socket_drops_b()?.saturating_sub(no_room_before);
     clock.say("espctl status");
     print!("{}", stage.gateway_a.espctl().run("status")?);
     stage.ping_both_ways()?;
     let ledger = stage.ledger()?;
     clock.say("reading the captures");
-    Verdict::new(reports, rekeyed_ns, captures.finish()?, &ledger)
+    Verdict::new(reports, rekeyed_ns, captures.finish()?, &ledger, no_room)
 }
 
 /// Rekeys the CHILD_SA from both sides in turn and the IKE_SA once in the middle.

@@ -7,7 +7,7 @@ use espalier_tests::gateway::Gateway;
 use espalier_tests::ledger::Ledger;
 use espalier_tests::swanctl::{Child, Connection};
 use espalier_tests::topology::{self, Side, Sites, Stack};
-use espalier_tests::{Process, Result, World, wait};
+use espalier_tests::{Process, Result, World, traffic, wait};
 
 /// Everything the demo stands on.
 pub(crate) struct Stage {
@@ -95,6 +95,11 @@ impl Stage {
         let bits = report.pointer("/end/sum_received/bits_per_second").and_then(serde_json::Value::as_f64);
         let mtu = self.sites.host_a.run("cat", &["/sys/class/net/eth0/mtu"])?.trim().to_owned();
         Ok((bits.context("iperf3 reported no rate")? / 1e9, mtu))
+    }
+
+    /// Returns how many datagrams gateway B's sockets had no room for.
+    pub(crate) fn socket_drops_b(&self) -> Result<u64> {
+        self.sites.gw_b.inside(traffic::socket_drops)
     }
 
     /// Reads gateway A's packet ledger.

@@ -15,6 +15,8 @@ pub(crate) struct Verdict {
     reports: [FlowReport; 2],
     /// Per direction: datagrams that gateway B took in and did not hand on, proven by the captures.
     lost_by_b: [u64; 2],
+    /// Datagrams gateway B's kernel had no room for in the socket of its IKE daemon.
+    no_room_at_b: u64,
     new_spis: Vec<usize>,
     iv_repeats: usize,
     esp_packets: usize,
@@ -37,6 +39,7 @@ impl Verdict {
         rekeyed_ns: Vec<u64>,
         evidence: Evidence,
         ledger: &Ledger,
+        no_room_at_b: u64,
     ) -> Result<Self> {
         let to_b = esp_trace::esp_packets(&evidence.wire_to_b.frames);
         let to_a = esp_trace::esp_packets(&evidence.wire_to_a.frames);
@@ -52,6 +55,7 @@ impl Verdict {
         Ok(Self {
             reports,
             lost_by_b,
+            no_room_at_b,
             new_spis: esp_trace::new_spis_after(&wire, &rekeyed_ns).iter().map(Vec::len).collect(),
             iv_repeats: esp_trace::repeated_ivs(&wire).len(),
             esp_packets: wire.len(),
@@ -102,8 +106,8 @@ impl fmt::Display for Verdict {
         let [a, b] = &self.reports;
         let ours = self.losses_of_a();
         let new_spis: Vec<_> = self.new_spis.iter().map(usize::to_string).collect();
-        writeln!(f, "{:<58} {:>10} {:>10}", "", "A to B", "B to A")?;
-        let mut row = |what: &str, left: u64, right: u64| writeln!(f, "{what:<58} {left:>10} {right:>10}");
+        writeln!(f, "{:<62} {:>10} {:>10}", "", "A to B", "B to A")?;
+        let mut row = |what: &str, left: u64, right: u64| writeln!(f, "{what:<62} {left:>10} {right:>10}");
         row("numbered datagrams sent", a.sent, b.sent)?;
         row("  per second", a.pps, b.pps)?;
         row("lost", a.lost, b.lost)?;
@@ -114,18 +118,19 @@ impl fmt::Display for Verdict {
                 a.lost - ours[0],
                 b.lost - ours[1],
             )?;
+            row("    for which its kernel had no room in the IKE daemon's socket", self.no_room_at_b, 0)?;
         }
         row("duplicated", a.duplicated, b.duplicated)?;
         row("reordered", a.reordered, b.reordered)?;
-        writeln!(f, "{:<58} {}", "new SPIs that carried packets, per CHILD_SA rekeying", new_spis.join(" "))?;
+        writeln!(f, "{:<62} {}", "new SPIs that carried packets, per CHILD_SA rekeying", new_spis.join(" "))?;
         writeln!(
             f,
-            "{:<58} {} in {} packets",
+            "{:<62} {} in {} packets",
             "(SPI, IV) repeats in the wire capture", self.iv_repeats, self.esp_packets
         )?;
-        writeln!(f, "{:<58} {}", "clear-text datagrams on the wire", self.clear_packets)?;
-        writeln!(f, "{:<58} {}", "drops of the capture itself", self.capture_drops)?;
-        writeln!(f, "{:<58} {}", "gateway A's ledger", self.ledger)
+        writeln!(f, "{:<62} {}", "clear-text datagrams on the wire", self.clear_packets)?;
+        writeln!(f, "{:<62} {}", "drops of the capture itself", self.capture_drops)?;
+        writeln!(f, "{:<62} {}", "gateway A's ledger", self.ledger)
     }
 }
 
@@ -195,7 +200,7 @@ mod tests {
             wire_to_a: captured(Vec::new()),
             behind_b: captured(vec![ipv4(17, [10, 2, 0, 2], MARKER); behind_b]),
         };
-        Verdict::new([report(10, behind_b as u64), report(0, 0)], Vec::new(), evidence, &Ledger::default())
+        Verdict::new([report(10, behind_b as u64), report(0, 0)], Vec::new(), evidence, &Ledger::default(), 2)
             .unwrap()
     }
 
