@@ -15,7 +15,7 @@ use shm_protocol::policy::PolicyDirection;
 use shm_protocol::sa::{AlgorithmId, CopyDscp, KeyOctets, Sa};
 use shm_protocol::selector::SelectorRecord;
 
-use super::BuildError;
+use super::build::BuildError;
 use crate::tables::hop::HopCell;
 use crate::tables::sa::{Common, InboundSa, Limits, LiveSlot, OutboundSa, SELECTORS};
 use crate::tables::spd::Direction;

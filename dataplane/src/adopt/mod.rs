@@ -5,28 +5,27 @@
 //! up again in `live` before every worker has let go of the old SA.
 
 mod book;
+mod build;
 mod convert;
 mod events;
+mod ways;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use esp::ReplayWindow;
 use esp::aead::KeySchedule;
-use shm_protocol::ids::{Generation, SaUid, Slot};
-use shm_protocol::live::{Live, NewRecord};
+use shm_protocol::ids::{Generation, PolicySlot, SaUid, Slot};
+use shm_protocol::live::Live;
 use shm_protocol::place::RuntimeDir;
-use shm_protocol::policy::Policy;
-use shm_protocol::sa::{Direction, Occupant, Sa};
+use shm_protocol::sa::Occupant;
 use shm_protocol::sad::{Change, ChangeCursor, Changes, SadReader};
 
-use crate::path::shared::Notice;
 use crate::ports::PortId;
 use crate::publish::Publisher;
-use crate::tables::hop::{Hop, HopCell};
-use crate::tables::topology::{Device, Mac, Topology};
-use crate::tables::{Derived, Tables};
+use crate::tables::Tables;
+use crate::tables::hop::HopCell;
+use crate::tables::topology::Topology;
 use book::Book;
 
 /// Changes worked on at a call, so that the control thread is never away for long.
@@ -72,6 +71,8 @@ pub struct Adopter<S: KeySchedule> {
     found: Vec<Change>,
     /// SAs taken out of the tables that a worker may still use.
     leaving: Vec<Leaving>,
+    /// A full scan is under way; at its end the records of SAs that went unseen are given back.
+    scanning: bool,
     cells: HashMap<IpAddr, Arc<HopCell>>,
     next_look_ns: u64,
 }
@@ -106,6 +107,7 @@ impl<S: KeySchedule> Adopter<S> {
             todo: VecDeque::new(),
             found: Vec::new(),
             leaving: Vec::new(),
+            scanning: false,
             cells: HashMap::new(),
             next_look_ns: 0,
         }
@@ -139,7 +141,9 @@ impl<S: KeySchedule> Adopter<S> {
         if self.sad.as_ref().is_some_and(SadReader::is_current) {
             return;
         }
-        self.forget_all();
+        if self.sad.is_some() || !self.book.is_empty() {
+            self.forget_all();
+        }
         self.sad = match SadReader::attach(&self.dir) {
             Ok(sad) => {
                 self.scan(&sad);
@@ -184,7 +188,8 @@ impl<S: KeySchedule> Adopter<S> {
         self.todo.clear();
         self.todo.extend((0..sad.sa_slots_used()).filter_map(Slot::new).map(Change::Sa));
         let policies = 0..sad.policy_slots_used();
-        self.todo.extend(policies.filter_map(shm_protocol::ids::PolicySlot::new).map(Change::Policy));
+        self.todo.extend(policies.filter_map(PolicySlot::new).map(Change::Policy));
+        self.scanning = true;
         drop(guard);
     }
 
@@ -199,6 +204,16 @@ impl<S: KeySchedule> Adopter<S> {
                 tracing::warn!(%error, slot = gone.slot.index(), "the counters of a deleted SA were not kept");
             }
         }
+    }
+
+    /// After a full scan: SAs that were deleted while nobody looked are accounted to their tunnels.
+    fn sweep(&mut self) {
+        let book = &self.book;
+        let swept = self.live.sweep(&|slot, uid| book.adoptee(slot).is_some_and(|sa| sa.uid == uid));
+        if let Err(error) = swept {
+            tracing::warn!(%error, "the counters of SAs deleted meanwhile were not kept");
+        }
+        self.scanning = false;
     }
 
     /// Reads the change ring.
@@ -273,61 +288,6 @@ impl<S: KeySchedule> Adopter<S> {
         }
     }
 
-    /// Puts an SA into the tables; false while its slot is still in use by the SA before it.
-    fn put_sa(&mut self, sa: &Sa) -> bool {
-        if self.book.adoptee(sa.slot).is_some_and(|old| old.uid != sa.uid) {
-            self.remove_sa(sa.slot);
-        }
-        if self.leaving.iter().any(|gone| gone.slot == sa.slot) {
-            return false;
-        }
-        if let Err(error) = self.build(sa) {
-            tracing::error!(%error, spi = %sa.spi, "an SA is not used");
-            self.remove_sa(sa.slot);
-        }
-        true
-    }
-
-    fn build(&mut self, sa: &Sa) -> Result<(), BuildError> {
-        // A worker may be using the window of an SA that is only updated: its size stays.
-        let window_pkts = match (self.book.adoptee(sa.slot), sa.direction) {
-            (Some(same), _) => same.window_pkts,
-            (None, Direction::In) => convert::window_pkts(sa, self.tables.topology.min_replay_window),
-            (None, Direction::Out) => 0,
-        };
-        let (slot, uid, if_id, initial) = (sa.slot, sa.uid, sa.if_id, sa.initial);
-        let record = NewRecord { slot, uid, if_id, initial, window_pkts };
-        // An SA that is only updated keeps its numbers and its window.
-        let (_, ring) = self.live.init(&record, &mut |window, top| {
-            ReplayWindow::new(window.top, window.ring, window.size_pkts, sa.esn).preset(top);
-        })?;
-        self.dirty = true;
-        self.book.put_sa(sa, window_pkts);
-        match sa.direction {
-            Direction::In => {
-                let built = convert::inbound(sa, &self.live, ring, &*self.schedule, window_pkts)?;
-                Book::put_inbound(&mut self.tables, Arc::new(built), sa.foreign);
-            }
-            Direction::Out => {
-                let hop = self.cell(sa.dst);
-                let built = convert::outbound(sa, &self.live, &*self.schedule, hop)?;
-                Book::put_outbound(&mut self.tables, Arc::new(built));
-            }
-        }
-        Ok(())
-    }
-
-    fn remove_sa(&mut self, slot: Slot) {
-        if let Some(sa) = self.book.remove_sa(&mut self.tables, slot) {
-            self.leaving.push(Leaving { slot: sa.slot, uid: sa.uid });
-            self.dirty = true;
-        }
-    }
-
-    fn put_policy(&mut self, slot: u32, policy: Option<Policy>) {
-        self.dirty |= self.book.put_policy(slot, policy);
-    }
-
     fn publish(&mut self) -> bool {
         self.publisher.collect();
         if !self.dirty {
@@ -342,105 +302,10 @@ impl<S: KeySchedule> Adopter<S> {
     /// Tells the bridge how far every worker is.
     fn acknowledge(&mut self) {
         if self.todo.is_empty() && self.sad.is_some() && self.publisher.settled() {
+            if self.scanning && self.leaving.is_empty() {
+                self.sweep();
+            }
             self.live.set_adopted_generation(self.generation);
         }
     }
-
-    /// Takes a new configuration: routes, interfaces and static neighbours; ports stay as they are.
-    pub fn set_topology(&mut self, topology: Topology) {
-        let mut neighbours = (*self.tables.neighbours).clone();
-        neighbours.extend(topology.neighbours.iter().map(|n| ((n.port, n.ip), n.mac)));
-        self.tables.neighbours = Arc::new(neighbours);
-        self.tables.derived = Arc::new(Derived::of(&topology));
-        self.tables.topology = Arc::new(topology);
-        self.resolve_all();
-        self.dirty = true;
-    }
-
-    /// Takes up a neighbour's Ethernet address.
-    pub fn learn(&mut self, port: PortId, ip: IpAddr, mac: Mac) {
-        if self.tables.neighbours.get(&(port, ip)) == Some(&mac) {
-            return;
-        }
-        Arc::make_mut(&mut self.tables.neighbours).insert((port, ip), mac);
-        self.resolve_all();
-        self.dirty = true;
-    }
-
-    /// Gives a neighbour up, unless the configuration names it.
-    pub fn forget(&mut self, port: PortId, ip: IpAddr) {
-        let fixed = self.tables.topology.neighbours.iter().any(|n| n.port == port && n.ip == ip);
-        if !fixed && self.tables.neighbours.contains_key(&(port, ip)) {
-            Arc::make_mut(&mut self.tables.neighbours).remove(&(port, ip));
-            self.resolve_all();
-            self.dirty = true;
-        }
-    }
-
-    /// Takes a worker's hint; returns a neighbour to ask the kernel for.
-    pub fn notice(&mut self, notice: Notice, now_ns: u64) -> Option<Ask> {
-        match notice {
-            Notice::Missing { destination, port } => {
-                let target = self.tables.derived.fib.lookup(destination);
-                let ip = target.and_then(|target| target.via).unwrap_or(destination);
-                return Some(Ask { port, ip });
-            }
-            Notice::Learnt { port, ip, mac } => self.learn(port, ip, mac),
-            Notice::Acquire { .. } | Notice::Limit { .. } | Notice::Mapping { .. } => {
-                if let Some(event) = events::of(&notice, &self.book, now_ns) {
-                    self.live.raise(&event);
-                }
-            }
-        }
-        None
-    }
-
-    /// Says that the control thread lives.
-    pub fn heartbeat(&self, now_ns: u64) {
-        self.live.set_heartbeat_ns(now_ns);
-    }
-
-    fn cell(&mut self, destination: IpAddr) -> Arc<HopCell> {
-        if let Some(cell) = self.cells.get(&destination) {
-            return Arc::clone(cell);
-        }
-        // Ways that no SA uses any more are given up when a new one is needed.
-        self.cells.retain(|_, cell| Arc::strong_count(cell) > 1);
-        let cell = Arc::new(HopCell::new(destination));
-        cell.store(self.resolve(destination));
-        self.cells.insert(destination, Arc::clone(&cell));
-        cell
-    }
-
-    fn resolve(&self, destination: IpAddr) -> Hop {
-        match self.tables.derived.fib.lookup(destination) {
-            Some(target) => match target.device {
-                Device::Port(port) => {
-                    let ip = target.via.unwrap_or(destination);
-                    let mac = self.tables.neighbours.get(&(port, ip));
-                    mac.map_or(Hop::Unresolved(port), |mac| Hop::Resolved(port, *mac))
-                }
-                // A tunnel inside a tunnel would need an outer packet of its own.
-                Device::Interface(_) => Hop::NoRoute,
-            },
-            None => Hop::NoRoute,
-        }
-    }
-
-    fn resolve_all(&self) {
-        for cell in self.cells.values() {
-            cell.store(self.resolve(cell.destination));
-        }
-    }
-}
-
-/// Why an SA of the segment cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum BuildError {
-    #[error("{0}")]
-    Live(#[from] shm_protocol::Error),
-    #[error("{0}")]
-    Key(#[from] esp::aead::KeyError),
-    #[error("source and destination are of different families")]
-    Families,
 }

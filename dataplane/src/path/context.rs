@@ -10,6 +10,7 @@ use esp::wire::FlowKey;
 use super::counters::{Account, Counters, Origin, Stage};
 use super::held::Held;
 use super::icmp::Complaints;
+use super::ike_pieces::IkePieces;
 use super::limiter::Limiter;
 use super::shared::{Notice, WorkerShared};
 use super::tx::Outputs;
@@ -70,6 +71,7 @@ pub(super) struct Context<'a, P: Ports, K> {
     pub(super) held: &'a mut Held<P::Buf>,
     pub(super) complaints: &'a mut Complaints<P::Buf>,
     pub(super) limiter: &'a mut Limiter,
+    pub(super) ike_pieces: &'a mut IkePieces,
     /// CLOCK_BOOTTIME, read once for the whole pass.
     pub(super) now_ns: u64,
     pub(super) cycles: fn() -> u64,

@@ -12,6 +12,7 @@ use esp::wire::udp;
 use super::context::{Context, From, Packet, Transit};
 use super::counters::Origin;
 use super::host::{FromHost, HostDevice};
+use super::ike_pieces::IkePieces;
 use super::protect::{Exit, SealList, protect};
 use crate::ports::{Buffer, InterfaceId, PortId, Ports};
 use crate::tables::spd::{Action, Direction};
@@ -57,7 +58,7 @@ fn frame<'t, P: Ports, K: Send + Sync>(
     mut packet: Packet<P::Buf>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
-    let (flow, octets) = match examine(packet.buf.data()) {
+    let (flow, octets) = match examine(ctx.ike_pieces, packet.buf.data()) {
         Ok(Kind::Bypass) => return ctx.send(port, packet),
         Ok(Kind::Policy(flow, octets)) => (flow, octets),
         Err(reason) => return ctx.drop(packet, reason),
@@ -76,7 +77,7 @@ fn frame<'t, P: Ports, K: Send + Sync>(
     }
 }
 
-fn examine(octets: &[u8]) -> Result<Kind, DropReason> {
+fn examine(pieces: &mut IkePieces, octets: &[u8]) -> Result<Kind, DropReason> {
     let frame = Frame::parse(octets)?;
     match frame.ethertype() {
         EtherType::IPV4 | EtherType::IPV6 => {}
@@ -88,7 +89,7 @@ fn examine(octets: &[u8]) -> Result<Kind, DropReason> {
     if is_esp(&ip, &flow) {
         return Err(DropReason::HostEsp);
     }
-    if bypasses(&ip, &flow) { Ok(Kind::Bypass) } else { Ok(Kind::Policy(flow, ip.total_octets())) }
+    if bypasses(pieces, &ip, &flow) { Ok(Kind::Bypass) } else { Ok(Kind::Policy(flow, ip.total_octets())) }
 }
 
 /// Whether the host did the engine's work, which would repeat IVs under the same keys.
@@ -102,10 +103,25 @@ fn is_esp(ip: &Ip<'_>, flow: &FlowKey) -> bool {
 }
 
 /// IKE, its later fragments, and neighbor discovery. RFC: 4301 section 5.1 asks for this bypass.
-fn bypasses(ip: &Ip<'_>, flow: &FlowKey) -> bool {
-    let ike =
-        flow.proto == Proto::UDP && (flow.fragment || matches!(flow.sport, udp::IKE_PORT | udp::NAT_T_PORT));
-    ike || flow.dst.is_multicast() || Icmp::of(ip).is_some_and(|icmp| icmp.is_neighbor_discovery())
+fn bypasses(pieces: &mut IkePieces, ip: &Ip<'_>, flow: &FlowKey) -> bool {
+    if flow.dst.is_multicast() || Icmp::of(ip).is_some_and(|icmp| icmp.is_neighbor_discovery()) {
+        return true;
+    }
+    if flow.fragment {
+        return pieces.contains(ip);
+    }
+    let ike = flow.proto == Proto::UDP && matches!(flow.sport, udp::IKE_PORT | udp::NAT_T_PORT);
+    if ike && is_first_piece(ip) {
+        pieces.remember(ip);
+    }
+    ike
+}
+
+fn is_first_piece(ip: &Ip<'_>) -> bool {
+    match ip {
+        Ip::V4(ip) => ip.more_fragments(),
+        Ip::V6(_) => false,
+    }
 }
 
 fn payload<'a>(ip: &Ip<'a>) -> Option<&'a [u8]> {

@@ -28,6 +28,7 @@ mod admit;
 
 mod forward;
 mod host_in;
+mod ike_pieces;
 
 mod protect;
 
@@ -55,6 +56,7 @@ use crate::tables::Tables;
 use context::{Context, Packet};
 use held::Held;
 use icmp::Complaints;
+use ike_pieces::IkePieces;
 use limiter::Limiter;
 use protect::SealList;
 use shared::{Handoff, Work, WorkerShared};
@@ -71,6 +73,7 @@ pub struct Path<P: Ports, A: Aead> {
     held: Held<P::Buf>,
     complaints: Complaints<P::Buf>,
     limiter: Limiter,
+    ike_pieces: IkePieces,
     cycles: fn() -> u64,
 }
 
@@ -98,6 +101,7 @@ impl<P: Ports, A: Aead> Path<P, A> {
             held: Held::new(),
             complaints: ArrayVec::new(),
             limiter: Limiter::new(),
+            ike_pieces: IkePieces::new(),
             cycles,
         }
     }
@@ -116,6 +120,7 @@ impl<P: Ports, A: Aead> Path<P, A> {
             held: &mut self.held,
             complaints: &mut self.complaints,
             limiter: &mut self.limiter,
+            ike_pieces: &mut self.ike_pieces,
             now_ns,
             cycles: self.cycles,
         };

@@ -1,0 +1,102 @@
+//! Ways: routes and neighbors, and what follows from them for the SAs that use them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use esp::aead::KeySchedule;
+
+use super::{Adopter, Ask, events};
+use crate::path::shared::Notice;
+use crate::ports::PortId;
+use crate::tables::Derived;
+use crate::tables::hop::{Hop, HopCell};
+use crate::tables::topology::{Device, Mac, Topology};
+
+impl<S: KeySchedule> Adopter<S> {
+    /// Takes a new configuration: routes, interfaces and static neighbours; ports stay as they are.
+    pub fn set_topology(&mut self, topology: Topology) {
+        let mut neighbours = (*self.tables.neighbours).clone();
+        neighbours.extend(topology.neighbours.iter().map(|n| ((n.port, n.ip), n.mac)));
+        self.tables.neighbours = Arc::new(neighbours);
+        self.tables.derived = Arc::new(Derived::of(&topology));
+        self.tables.topology = Arc::new(topology);
+        self.resolve_all();
+        self.dirty = true;
+    }
+
+    /// Takes up a neighbour's Ethernet address.
+    pub fn learn(&mut self, port: PortId, ip: IpAddr, mac: Mac) {
+        if self.tables.neighbours.get(&(port, ip)) == Some(&mac) {
+            return;
+        }
+        Arc::make_mut(&mut self.tables.neighbours).insert((port, ip), mac);
+        self.resolve_all();
+        self.dirty = true;
+    }
+
+    /// Gives a neighbour up, unless the configuration names it.
+    pub fn forget(&mut self, port: PortId, ip: IpAddr) {
+        let fixed = self.tables.topology.neighbours.iter().any(|n| n.port == port && n.ip == ip);
+        if !fixed && self.tables.neighbours.contains_key(&(port, ip)) {
+            Arc::make_mut(&mut self.tables.neighbours).remove(&(port, ip));
+            self.resolve_all();
+            self.dirty = true;
+        }
+    }
+
+    /// Takes a worker's hint; returns a neighbour to ask the kernel for.
+    pub fn notice(&mut self, notice: Notice, now_ns: u64) -> Option<Ask> {
+        match notice {
+            Notice::Missing { destination, port } => {
+                let target = self.tables.derived.fib.lookup(destination);
+                let ip = target.and_then(|target| target.via).unwrap_or(destination);
+                return Some(Ask { port, ip });
+            }
+            Notice::Learnt { port, ip, mac } => self.learn(port, ip, mac),
+            Notice::Acquire { .. } | Notice::Limit { .. } | Notice::Mapping { .. } => {
+                if let Some(event) = events::of(&notice, &self.book, now_ns) {
+                    self.live.raise(&event);
+                }
+            }
+        }
+        None
+    }
+
+    /// Says that the control thread lives.
+    pub fn heartbeat(&self, now_ns: u64) {
+        self.live.set_heartbeat_ns(now_ns);
+    }
+
+    pub(super) fn cell(&mut self, destination: IpAddr) -> Arc<HopCell> {
+        if let Some(cell) = self.cells.get(&destination) {
+            return Arc::clone(cell);
+        }
+        // Ways that no SA uses any more are given up when a new one is needed.
+        self.cells.retain(|_, cell| Arc::strong_count(cell) > 1);
+        let cell = Arc::new(HopCell::new(destination));
+        cell.store(self.resolve(destination));
+        self.cells.insert(destination, Arc::clone(&cell));
+        cell
+    }
+
+    fn resolve(&self, destination: IpAddr) -> Hop {
+        match self.tables.derived.fib.lookup(destination) {
+            Some(target) => match target.device {
+                Device::Port(port) => {
+                    let ip = target.via.unwrap_or(destination);
+                    let mac = self.tables.neighbours.get(&(port, ip));
+                    mac.map_or(Hop::Unresolved(port), |mac| Hop::Resolved(port, *mac))
+                }
+                // A tunnel inside a tunnel would need an outer packet of its own.
+                Device::Interface(_) => Hop::NoRoute,
+            },
+            None => Hop::NoRoute,
+        }
+    }
+
+    fn resolve_all(&self) {
+        for cell in self.cells.values() {
+            cell.store(self.resolve(cell.destination));
+        }
+    }
+}
