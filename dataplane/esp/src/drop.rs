@@ -110,7 +110,7 @@ drop_reasons! {
     UnknownSpi "unknown_spi" Audit "RFC 4303 3.4.2" "XfrmInNoStates"
         "No inbound SA has this SPI."
     SaMismatch "sa_mismatch" Audit "RFC 4301 4.1" "XfrmInStateMismatch"
-        "Outer addresses, UDP encapsulation or ports are not those of the SA with this SPI."
+        "The packet came in UDP and its SA is not encapsulated, or the other way round."
     InboundExpired "inbound_expired" Trouble "RFC 4301 4.4.2.1" "XfrmInStateExpired"
         "The inbound SA has reached a hard limit of time, octets or packets."
     Replay "replay" Audit "RFC 4303 3.4.3" "XfrmInStateSeqError"
