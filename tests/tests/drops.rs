@@ -200,6 +200,13 @@ fn from_host_a(keyed: &Keyed, destinations: &[&str]) {
         .unwrap();
 }
 
+/// Gateway A's host makes an ESP packet itself.
+fn make_esp(keyed: &Keyed) {
+    let script = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 50); \
+                  s.sendto(b'\\0' * 60, ('192.0.2.2', 0))";
+    keyed.sites.gw_a.run("/usr/bin/python3", &["-c", script]).unwrap();
+}
+
 #[test]
 fn every_outbound_fault_is_dropped_for_its_own_reason() {
     let mut keyed = Keyed::start("drops-out", toml()).unwrap();
@@ -226,19 +233,7 @@ fn every_outbound_fault_is_dropped_for_its_own_reason() {
     let told = { told }.output().unwrap();
     let told = String::from_utf8_lossy(&told.stdout).into_owned() + &String::from_utf8_lossy(&told.stderr);
     assert!(told.contains("mtu") || told.contains("Frag needed"), "{told}");
-    // ESP that the host itself makes.
-    keyed
-        .sites
-        .gw_a
-        .run(
-            "/usr/bin/python3",
-            &[
-                "-c",
-                "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 50); \
-                 s.sendto(b'\\0' * 60, ('192.0.2.2', 0))",
-            ],
-        )
-        .unwrap();
+    make_esp(&keyed);
     // Used up by number and by count.
     let mut last = sa("out", 0x2003, 1, 1, "");
     last.seq = 0xffff_fffe;

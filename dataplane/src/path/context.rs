@@ -80,8 +80,8 @@ pub(super) struct Context<'a, P: Ports, K> {
 impl<P: Ports, K> Context<'_, P, K> {
     /// What this worker shares with the other threads.
     #[inline]
+    #[allow(clippy::indexing_slicing, reason = "a worker is made with an index into this list")]
     pub(super) fn shared(&self) -> &WorkerShared<P::Buf> {
-        // A worker is made with an index into this list.
         &self.workers[self.me]
     }
 

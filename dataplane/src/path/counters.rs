@@ -78,8 +78,11 @@ impl Account {
     /// Returns the counter of one reason.
     #[must_use]
     #[inline]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "a reason's index is below the number of reasons, the array's length"
+    )]
     pub fn drops_of(&self, reason: DropReason) -> &Counter {
-        // A reason's index is below the number of reasons, which is the array's length.
         &self.drops[reason.index()]
     }
 }
@@ -199,9 +202,12 @@ impl Counters {
     /// Returns the account of `origin`; of an origin that does not exist, that of the interfaces.
     #[must_use]
     #[inline]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "the last account always exists, and the index is at most its position"
+    )]
     pub fn account(&self, origin: Origin) -> &Account {
         let index = origin.index(self.ports).min(2 * self.ports);
-        // The last account always exists, and `index` is at most its position.
         &self.accounts[index]
     }
 
@@ -214,6 +220,7 @@ impl Counters {
     /// Returns the cost of `stage`.
     #[must_use]
     #[inline]
+    #[allow(clippy::indexing_slicing, reason = "there is a place for each variant")]
     pub fn stage(&self, stage: Stage) -> &StageCount {
         &self.stages[stage as usize]
     }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here blocks, allocates, logs, reads a clock or panics. A packet ends exactly once: sent, punted to the
 //! host, or dropped for a named reason.
+#![deny(clippy::indexing_slicing)]
 
 pub mod counters;
 pub mod host;

@@ -43,9 +43,7 @@ impl<T> Slots<T> {
         let index = index as usize;
         let leaf_index = index / LEAF;
         if leaf_index >= self.leaves.len() {
-            if value.is_none() {
-                return None;
-            }
+            value.as_ref()?;
             self.leaves.resize(leaf_index + 1, None);
         }
         let leaf = self.leaves.get_mut(leaf_index)?;
@@ -94,7 +92,7 @@ mod tests {
     fn a_change_copies_only_its_own_leaf() {
         let mut slots = Slots::default();
         slots.set(0, Some(Arc::new(0)));
-        slots.set(LEAF as u32, Some(Arc::new(1)));
+        slots.set(u32::try_from(LEAF).unwrap(), Some(Arc::new(1)));
         let before = slots.clone();
         slots.set(0, Some(Arc::new(2)));
         assert!(Arc::ptr_eq(slots.leaves[1].as_ref().unwrap(), before.leaves[1].as_ref().unwrap()));
