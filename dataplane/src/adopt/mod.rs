@@ -44,7 +44,7 @@ pub struct Adopted {
     pub more: bool,
 }
 
-/// A neighbour to ask the kernel for.
+/// A neighbor to ask the kernel for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// Port it is on.
@@ -174,7 +174,7 @@ impl<S: KeySchedule> Adopter<S> {
             self.leaving.push(Leaving { slot: sa.slot, uid: sa.uid });
         }
         let fresh = Tables::new(Topology::clone(&self.tables.topology));
-        self.tables = Tables { neighbours: Arc::clone(&self.tables.neighbours), ..fresh };
+        self.tables = Tables { neighbors: Arc::clone(&self.tables.neighbors), ..fresh };
         self.book = Book::default();
         self.todo.clear();
         self.dirty = true;

@@ -13,38 +13,38 @@ use crate::tables::hop::{Hop, HopCell};
 use crate::tables::topology::{Device, Mac, Topology};
 
 impl<S: KeySchedule> Adopter<S> {
-    /// Takes a new configuration: routes, interfaces and static neighbours; ports stay as they are.
+    /// Takes a new configuration: routes, interfaces and static neighbors; ports stay as they are.
     pub fn set_topology(&mut self, topology: Topology) {
-        let mut neighbours = (*self.tables.neighbours).clone();
-        neighbours.extend(topology.neighbours.iter().map(|n| ((n.port, n.ip), n.mac)));
-        self.tables.neighbours = Arc::new(neighbours);
+        let mut neighbors = (*self.tables.neighbors).clone();
+        neighbors.extend(topology.neighbors.iter().map(|n| ((n.port, n.ip), n.mac)));
+        self.tables.neighbors = Arc::new(neighbors);
         self.tables.derived = Arc::new(Derived::of(&topology));
         self.tables.topology = Arc::new(topology);
         self.resolve_all();
         self.dirty = true;
     }
 
-    /// Takes up a neighbour's Ethernet address.
+    /// Takes up a neighbor's Ethernet address.
     pub fn learn(&mut self, port: PortId, ip: IpAddr, mac: Mac) {
-        if self.tables.neighbours.get(&(port, ip)) == Some(&mac) {
+        if self.tables.neighbors.get(&(port, ip)) == Some(&mac) {
             return;
         }
-        Arc::make_mut(&mut self.tables.neighbours).insert((port, ip), mac);
+        Arc::make_mut(&mut self.tables.neighbors).insert((port, ip), mac);
         self.resolve_all();
         self.dirty = true;
     }
 
-    /// Gives a neighbour up, unless the configuration names it.
+    /// Gives a neighbor up, unless the configuration names it.
     pub fn forget(&mut self, port: PortId, ip: IpAddr) {
-        let fixed = self.tables.topology.neighbours.iter().any(|n| n.port == port && n.ip == ip);
-        if !fixed && self.tables.neighbours.contains_key(&(port, ip)) {
-            Arc::make_mut(&mut self.tables.neighbours).remove(&(port, ip));
+        let fixed = self.tables.topology.neighbors.iter().any(|n| n.port == port && n.ip == ip);
+        if !fixed && self.tables.neighbors.contains_key(&(port, ip)) {
+            Arc::make_mut(&mut self.tables.neighbors).remove(&(port, ip));
             self.resolve_all();
             self.dirty = true;
         }
     }
 
-    /// Takes a worker's hint; returns a neighbour to ask the kernel for.
+    /// Takes a worker's hint; returns a neighbor to ask the kernel for.
     pub fn notice(&mut self, notice: Notice, now_ns: u64) -> Option<Ask> {
         match notice {
             Notice::Missing { destination, port } => {
@@ -84,7 +84,7 @@ impl<S: KeySchedule> Adopter<S> {
             Some(target) => match target.device {
                 Device::Port(port) => {
                     let ip = target.via.unwrap_or(destination);
-                    let mac = self.tables.neighbours.get(&(port, ip));
+                    let mac = self.tables.neighbors.get(&(port, ip));
                     mac.map_or(Hop::Unresolved(port), |mac| Hop::Resolved(port, *mac))
                 }
                 // A tunnel inside a tunnel would need an outer packet of its own.

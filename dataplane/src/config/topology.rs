@@ -16,7 +16,7 @@ impl Config {
             ports: self.ports.iter().zip(macs).map(|(port, mac)| port.topology(*mac)).collect(),
             routes: self.routes.iter().filter_map(|route| self.route(route, &interfaces)).collect(),
             interfaces,
-            neighbours: self.neighbours.iter().filter_map(|neighbour| self.neighbour(neighbour)).collect(),
+            neighbors: self.neighbours.iter().filter_map(|neighbour| self.neighbour(neighbour)).collect(),
             unprotected: self.engine.unprotected,
             netdevs: self.engine.netdevs,
             min_replay_window: self.engine.min_replay_window.pkts(),
@@ -43,9 +43,9 @@ impl Config {
         Some(topology::Route { to: route.to, via: route.via, device })
     }
 
-    fn neighbour(&self, neighbour: &super::Neighbour) -> Option<topology::Neighbour> {
+    fn neighbour(&self, neighbour: &super::Neighbour) -> Option<topology::Neighbor> {
         let port = port_id(self.port_index(&neighbour.port)?);
-        Some(topology::Neighbour { port, ip: neighbour.ip, mac: neighbour.mac })
+        Some(topology::Neighbor { port, ip: neighbour.ip, mac: neighbour.mac })
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
         let topology = parse(EXAMPLE).unwrap().topology(&MACS, None);
         let devices: Vec<Device> = topology.routes.iter().map(|route| route.device).collect();
         assert_eq!(devices, [Device::Interface(InterfaceId(0)), Device::Port(PortId(0))]);
-        assert_eq!(topology.neighbours[0].port, PortId(0));
+        assert_eq!(topology.neighbors[0].port, PortId(0));
     }
 
     #[test]

@@ -9,10 +9,14 @@ use crate::tables::Tables;
 use crate::tables::sa::InboundSa;
 use crate::tables::spd::{Action, Direction};
 
-/// Checks one packet. Errors: why it is not admitted.
-pub(super) fn admit<B, K>(tables: &Tables<K>, transit: &Transit<'_, B, K>) -> Result<(), DropReason> {
+/// Checks one packet; `for_us` says whether its destination is an address of the gateway.
+/// Errors: why it is not admitted.
+pub(super) fn admit<B, K>(
+    tables: &Tables<K>,
+    transit: &Transit<'_, B, K>,
+    for_us: bool,
+) -> Result<(), DropReason> {
     let flow = &transit.flow;
-    let for_us = tables.local(flow.dst).is_some();
     let direction = if for_us { Direction::In } else { Direction::Fwd };
     match transit.from {
         From::Tunnel(sa) => protected(tables, sa, direction, flow),

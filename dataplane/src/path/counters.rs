@@ -104,7 +104,7 @@ impl Default for Account {
 pub enum Stage {
     /// Taking packets from receive queues and the host's ring.
     Rx,
-    /// Telling ESP, IKE, neighbour discovery, local and transit packets apart.
+    /// Telling ESP, IKE, neighbor discovery, local and transit packets apart.
     Classify,
     /// SPI to SA, outer header against the SA, replay check.
     Lookup,

@@ -35,10 +35,11 @@ pub(super) fn forward<'t, P: Ports, K: Send + Sync>(
     mut transit: Transit<'t, P::Buf, K>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
-    if let Err(reason) = admit(ctx.tables, &transit) {
+    let own = ctx.tables.local(transit.flow.dst);
+    if let Err(reason) = admit(ctx.tables, &transit, own.is_some()) {
         return ctx.drop(transit.packet, reason);
     }
-    if let Some(device) = ctx.tables.local(transit.flow.dst) {
+    if let Some(device) = own {
         return deliver(ctx, transit, device);
     }
     if is_forwarded(&transit.from) {

@@ -104,7 +104,7 @@ pub(super) fn retry<'t, P: Ports, K: Send + Sync>(
 
 fn is_ready<P: Ports, K: Send + Sync>(ctx: &Context<'_, P, K>, waiting: &Waiting<P::Buf>) -> bool {
     match waiting.goal {
-        Goal::Clear { next_hop } => ctx.tables.neighbours.contains_key(&(waiting.port, next_hop)),
+        Goal::Clear { next_hop } => ctx.tables.neighbors.contains_key(&(waiting.port, next_hop)),
         Goal::Seal { slot, uid } => match by_slot(ctx, slot, uid) {
             Ok(sa) => !matches!(sa.hop.load(), crate::tables::hop::Hop::Unresolved(_)),
             Err(_) => true,
@@ -122,7 +122,7 @@ fn release<'t, P: Ports, K: Send + Sync>(
             Ok(sa) => place(ctx, waiting.packet, sa, sealing),
             Err(reason) => ctx.drop(waiting.packet, reason),
         },
-        Goal::Clear { next_hop } => match ctx.tables.neighbours.get(&(waiting.port, next_hop)) {
+        Goal::Clear { next_hop } => match ctx.tables.neighbors.get(&(waiting.port, next_hop)) {
             Some(mac) => super::size::emit_clear(ctx, waiting.packet, waiting.port, Mac(*mac)),
             None => ctx.drop(waiting.packet, DropReason::NeighborUnresolved),
         },

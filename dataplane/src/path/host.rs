@@ -16,11 +16,11 @@ pub enum HostDevice {
 /// Why a packet goes to the host; each class has its own rate limit, so that one cannot starve another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PuntClass {
-    /// ARP and IPv6 neighbour discovery.
-    Neighbour,
+    /// ARP and IPv6 neighbor discovery.
+    Neighbor,
     /// IKE: UDP 500, and UDP 4500 with the four zero octets (RFC 3948 section 2.2).
     Ike,
-    /// Control multicast: OSPF, VRRP, BGP neighbours' discovery and the like.
+    /// Control multicast: OSPF, VRRP, BGP neighbors' discovery and the like.
     Control,
     /// Anything else for an address of the gateway.
     Local,

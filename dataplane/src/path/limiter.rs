@@ -70,7 +70,7 @@ impl Limiter {
     /// Takes a token for a packet to the host.
     pub(super) fn punt(&mut self, class: PuntClass, now_ns: u64) -> bool {
         let bucket = match class {
-            PuntClass::Neighbour => &mut self.neighbor,
+            PuntClass::Neighbor => &mut self.neighbor,
             PuntClass::Ike => &mut self.ike,
             PuntClass::Control => &mut self.control,
             PuntClass::Local => &mut self.local,
@@ -98,6 +98,6 @@ mod tests {
         let mut limiter = Limiter::new();
         while limiter.punt(PuntClass::Local, 0) {}
         assert!(limiter.punt(PuntClass::Ike, 0));
-        assert!(limiter.punt(PuntClass::Neighbour, 0));
+        assert!(limiter.punt(PuntClass::Neighbor, 0));
     }
 }

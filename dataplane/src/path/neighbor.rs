@@ -30,7 +30,7 @@ pub(super) fn arp<P: Ports, K>(ctx: &mut Context<'_, P, K>, port: PortId, packet
         learn(ctx, port, message.sender_ip.into(), message.sender_mac);
     }
     if ctx.tables.topology.netdevs {
-        return ctx.punt(packet, HostDevice::Port(port), PuntClass::Neighbour);
+        return ctx.punt(packet, HostDevice::Port(port), PuntClass::Neighbor);
     }
     if for_us
         && message.op == Op::Request
@@ -59,7 +59,7 @@ pub(super) fn nd<P: Ports, K>(ctx: &mut Context<'_, P, K>, port: PortId, packet:
         Some(Nd::Advertisement { .. } | Nd::Solicitation { .. }) | None => {}
     }
     if ctx.tables.topology.netdevs {
-        return ctx.punt(packet, HostDevice::Port(port), PuntClass::Neighbour);
+        return ctx.punt(packet, HostDevice::Port(port), PuntClass::Neighbor);
     }
     if let Some(Nd::Solicitation { target, mac }) = message {
         advertise(ctx, port, packet.origin, target, source, mac);
@@ -87,7 +87,7 @@ fn advertise<P: Ports, K>(
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 fn learn<P: Ports, K>(ctx: &Context<'_, P, K>, port: PortId, ip: IpAddr, mac: Mac) {
-    if !mac.is_group() && ctx.tables.neighbours.get(&(port, ip)) != Some(&mac.0) {
+    if !mac.is_group() && ctx.tables.neighbors.get(&(port, ip)) != Some(&mac.0) {
         ctx.notice(Notice::Learnt { port, ip, mac: mac.0 });
     }
 }

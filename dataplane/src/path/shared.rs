@@ -51,7 +51,7 @@ pub enum Notice {
         /// Port it is on.
         port: PortId,
     },
-    /// A neighbour said where it is.
+    /// A neighbor said where it is.
     Learnt {
         /// Port it was heard on.
         port: PortId,

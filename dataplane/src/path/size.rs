@@ -80,7 +80,7 @@ fn fit<B: Buffer>(packet: &Packet<B>, mtu: u16) -> Result<Fit, DropReason> {
 }
 
 fn resolve<P: Ports, K>(ctx: &mut Context<'_, P, K>, packet: Packet<P::Buf>, port: PortId, next_hop: IpAddr) {
-    match ctx.tables.neighbours.get(&(port, next_hop)) {
+    match ctx.tables.neighbors.get(&(port, next_hop)) {
         Some(mac) => emit_clear(ctx, packet, port, Mac(*mac)),
         None => ctx.hold(packet, port, next_hop, Goal::Clear { next_hop }),
     }

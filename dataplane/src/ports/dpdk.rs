@@ -116,7 +116,7 @@ pub fn start(
     let all_rx = QUEUES_BY_DEVARGS.contains(&&*limits.driver);
     let rx_queues = if all_rx { limits.rx_queues } else { limits.rx_queues.min(workers) };
     let tx_queues = limits.tx_queues.min(workers);
-    // A prepared kernel device has another address than the gateway, and multicast (neighbour discovery, routing
+    // A prepared kernel device has another address than the gateway, and multicast (neighbor discovery, routing
     // daemons) has to come in on any device.
     let config = PortConfig { rx_queues, tx_queues, mtu_octets, promiscuous: true, ..PortConfig::default() };
     device.start(&config, pool)

@@ -13,14 +13,14 @@ use crate::ports::PortId;
 pub enum Hop {
     /// No route leads to it by a port.
     NoRoute,
-    /// The port is known, the neighbour's Ethernet address is not.
+    /// The port is known, the neighbor's Ethernet address is not.
     Unresolved(PortId),
     /// Everything is known.
     Resolved(PortId, Mac),
 }
 
 /// The way to one tunnel peer, shared by all its outbound SAs: resolved by the control thread when routes or
-/// neighbours change, read by workers once per burst and SA.
+/// neighbors change, read by workers once per burst and SA.
 #[derive(Debug)]
 pub struct HopCell {
     /// Outer destination the cell is about.
@@ -66,8 +66,8 @@ impl HopCell {
     }
 }
 
-/// Ethernet addresses of the neighbours on the ports.
-pub type Neighbours = FxHashMap<(PortId, IpAddr), Mac>;
+/// Ethernet addresses of the neighbors on the ports.
+pub type Neighbors = FxHashMap<(PortId, IpAddr), Mac>;
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 
 use crate::ports::{InterfaceId, PortId};
 use fib::Fib;
-use hop::Neighbours;
+use hop::Neighbors;
 use sa::{InboundSa, OutboundSa};
 use slots::Slots;
 use spd::Spd;
@@ -31,8 +31,8 @@ pub struct Tables<K> {
     pub topology: Arc<Topology>,
     /// What follows from the topology alone.
     pub derived: Arc<Derived>,
-    /// Ethernet addresses of neighbours.
-    pub neighbours: Arc<Neighbours>,
+    /// Ethernet addresses of neighbors.
+    pub neighbors: Arc<Neighbors>,
     /// Inbound SAs by slot; the low 20 bits of an SPI of our own name it.
     pub inbound: Slots<InboundSa<K>>,
     /// Inbound SAs whose SPI is not of our allocation.
@@ -48,7 +48,7 @@ impl<K> Clone for Tables<K> {
         Self {
             topology: Arc::clone(&self.topology),
             derived: Arc::clone(&self.derived),
-            neighbours: Arc::clone(&self.neighbours),
+            neighbors: Arc::clone(&self.neighbors),
             inbound: self.inbound.clone(),
             foreign: Arc::clone(&self.foreign),
             outbound: self.outbound.clone(),
@@ -62,10 +62,49 @@ impl<K> Clone for Tables<K> {
 pub struct Derived {
     /// Routes.
     pub fib: Fib,
-    /// The gateway's own addresses and the device each is on, sorted: a handful, searched twice a packet.
-    local: Vec<(IpAddr, Device)>,
+    /// The gateway's own addresses.
+    local: Locals,
     /// Interfaces by `if_id`.
     pub interfaces: FxHashMap<IfId, InterfaceId>,
+}
+
+/// Addresses of the gateway and the device each is on, sorted as numbers: a handful, searched thrice a packet.
+#[derive(Debug, Default)]
+struct Locals {
+    v4: Vec<(u32, Device)>,
+    v6: Vec<(u128, Device)>,
+}
+
+impl Locals {
+    /// Where an address is given twice, the first device has it.
+    fn new(addresses: impl Iterator<Item = (IpAddr, Device)>) -> Self {
+        let mut locals = Self::default();
+        for (address, device) in addresses {
+            match address {
+                IpAddr::V4(address) => locals.v4.push((address.to_bits(), device)),
+                IpAddr::V6(address) => locals.v6.push((address.to_bits(), device)),
+            }
+        }
+        locals.v4.sort_by_key(|(address, _)| *address);
+        locals.v4.dedup_by_key(|(address, _)| *address);
+        locals.v6.sort_by_key(|(address, _)| *address);
+        locals.v6.dedup_by_key(|(address, _)| *address);
+        locals
+    }
+
+    #[inline]
+    fn device(&self, address: IpAddr) -> Option<Device> {
+        match address {
+            IpAddr::V4(address) => find(&self.v4, address.to_bits()),
+            IpAddr::V6(address) => find(&self.v6, address.to_bits()),
+        }
+    }
+}
+
+#[inline]
+fn find<B: Ord + Copy>(sorted: &[(B, Device)], address: B) -> Option<Device> {
+    let at = sorted.binary_search_by_key(&address, |(address, _)| *address).ok()?;
+    sorted.get(at).map(|(_, device)| *device)
 }
 
 impl Derived {
@@ -82,29 +121,26 @@ impl Derived {
                 .iter()
                 .map(move |prefix| (prefix.addr, Device::Interface(InterfaceId(index(at)))))
         });
-        let mut local: Vec<_> = tunnels.chain(ports).collect();
-        local.sort_by_key(|(address, _)| *address);
-        local.dedup_by_key(|(address, _)| *address);
         // A removed interface keeps its place, so that the ids of the others stay, but has no name and takes nothing.
         let by_id =
             topology.interfaces.iter().enumerate().filter(|(_, interface)| !interface.name.is_empty());
         Self {
             fib: Fib::build(topology),
-            local,
+            local: Locals::new(tunnels.chain(ports)),
             interfaces: by_id.map(|(at, interface)| (interface.if_id, InterfaceId(index(at)))).collect(),
         }
     }
 }
 
 impl<K> Tables<K> {
-    /// Makes tables without SAs, policies and learnt neighbours.
+    /// Makes tables without SAs, policies and learnt neighbors.
     #[must_use]
     pub fn new(topology: Topology) -> Self {
-        let neighbours = topology.neighbours.iter().map(|n| ((n.port, n.ip), n.mac)).collect();
+        let neighbors = topology.neighbors.iter().map(|n| ((n.port, n.ip), n.mac)).collect();
         Self {
             derived: Arc::new(Derived::of(&topology)),
             topology: Arc::new(topology),
-            neighbours: Arc::new(neighbours),
+            neighbors: Arc::new(neighbors),
             inbound: Slots::default(),
             foreign: Arc::default(),
             outbound: Slots::default(),
@@ -130,9 +166,7 @@ impl<K> Tables<K> {
     #[must_use]
     #[inline]
     pub fn local(&self, address: IpAddr) -> Option<Device> {
-        let local = &self.derived.local;
-        let at = local.binary_search_by_key(&address, |(address, _)| *address).ok()?;
-        local.get(at).map(|(_, device)| *device)
+        self.derived.local.device(address)
     }
 
     /// Returns the SA that an ESP packet to `destination` with this SPI belongs to.

@@ -20,6 +20,11 @@ pub enum Direction {
     Fwd,
 }
 
+impl Direction {
+    /// Every direction.
+    pub const ALL: [Self; 3] = [Self::In, Self::Out, Self::Fwd];
+}
+
 /// What a policy's packets must be protected by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -73,52 +78,100 @@ pub struct Policy<K> {
 }
 
 /// The policies of one `if_id` and direction, first match first.
-type Ordered<K> = Vec<Arc<Policy<K>>>;
+type Ordered<K> = Arc<[Arc<Policy<K>>]>;
+
+/// The policies of one `if_id`, by direction.
+#[derive(Debug)]
+struct Sets<K>([Ordered<K>; Direction::ALL.len()]);
+
+impl<K> Default for Sets<K> {
+    fn default() -> Self {
+        Self(Direction::ALL.map(|_| Ordered::<K>::from([])))
+    }
+}
+
+impl<K> Clone for Sets<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K> Sets<K> {
+    #[inline]
+    const fn of(&self, direction: Direction) -> &Ordered<K> {
+        let [inward, out, fwd] = &self.0;
+        match direction {
+            Direction::In => inward,
+            Direction::Out => out,
+            Direction::Fwd => fwd,
+        }
+    }
+
+    const fn of_mut(&mut self, direction: Direction) -> &mut Ordered<K> {
+        let [inward, out, fwd] = &mut self.0;
+        match direction {
+            Direction::In => inward,
+            Direction::Out => out,
+            Direction::Fwd => fwd,
+        }
+    }
+}
 
 /// See the module's text.
 #[derive(Debug)]
 pub struct Spd<K> {
-    sets: FxHashMap<(IfId, Direction), Arc<Ordered<K>>>,
+    /// Those of `if_id` 0, which every clear packet is held against.
+    policy_based: Sets<K>,
+    by_if_id: FxHashMap<IfId, Sets<K>>,
 }
 
 impl<K> Default for Spd<K> {
     fn default() -> Self {
-        Self { sets: FxHashMap::default() }
+        Self { policy_based: Sets::default(), by_if_id: FxHashMap::default() }
     }
 }
 
 impl<K> Clone for Spd<K> {
     fn clone(&self) -> Self {
-        Self { sets: self.sets.clone() }
+        Self { policy_based: self.policy_based.clone(), by_if_id: self.by_if_id.clone() }
     }
 }
 
 impl<K> Spd<K> {
     /// Replaces the policies of one `if_id` and direction.
     pub fn set(&mut self, if_id: IfId, direction: Direction, mut policies: Vec<Arc<Policy<K>>>) {
-        if policies.is_empty() {
-            self.sets.remove(&(if_id, direction));
-            return;
-        }
         // Lower priority value first; among equals the narrower selector, then the older policy.
         policies.sort_by_key(|policy| {
             (policy.priority, std::cmp::Reverse(policy.selector.specificity()), policy.order, policy.slot)
         });
-        self.sets.insert((if_id, direction), Arc::new(policies));
+        let sets = if if_id.is_policy_based() {
+            &mut self.policy_based
+        } else {
+            self.by_if_id.entry(if_id).or_default()
+        };
+        *sets.of_mut(direction) = policies.into();
+        let empty = |sets: &Sets<K>| sets.0.iter().all(|set| set.is_empty());
+        if self.by_if_id.get(&if_id).is_some_and(empty) {
+            self.by_if_id.remove(&if_id);
+        }
     }
 
     /// Returns the first policy that matches.
     #[must_use]
     #[inline]
     pub fn lookup(&self, if_id: IfId, direction: Direction, flow: &FlowKey) -> Option<&Arc<Policy<K>>> {
-        self.sets.get(&(if_id, direction))?.iter().find(|policy| policy.selector.matches(flow))
+        let sets = if if_id.is_policy_based() { &self.policy_based } else { self.by_if_id.get(&if_id)? };
+        sets.of(direction).iter().find(|policy| policy.selector.matches(flow))
     }
 
     /// Walks over all policies.
     pub fn iter(&self) -> impl Iterator<Item = (IfId, Direction, &Arc<Policy<K>>)> {
-        self.sets
-            .iter()
-            .flat_map(|((if_id, direction), set)| set.iter().map(move |policy| (*if_id, *direction, policy)))
+        let all = self.by_if_id.iter().map(|(if_id, sets)| (*if_id, sets));
+        std::iter::once((IfId::POLICY_BASED, &self.policy_based)).chain(all).flat_map(|(if_id, sets)| {
+            Direction::ALL.into_iter().flat_map(move |direction| {
+                sets.of(direction).iter().map(move |policy| (if_id, direction, policy))
+            })
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the configuration says about ports, interfaces, routes and neighbours: the input of every table.
+//! What the configuration says about ports, interfaces, routes and neighbors: the input of every table.
 
 use std::net::IpAddr;
 
@@ -51,7 +51,7 @@ pub struct Interface {
 /// Where a route leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
-    /// Out of a port, to a next hop or to a neighbour on the link.
+    /// Out of a port, to a next hop or to a neighbor on the link.
     Port(PortId),
     /// Into the tunnel interface of an `if_id`.
     Interface(InterfaceId),
@@ -70,7 +70,7 @@ pub struct Route {
 
 /// A static `[[neighbor]]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Neighbour {
+pub struct Neighbor {
     /// Port it is reached by.
     pub port: PortId,
     /// Its address.
@@ -98,11 +98,11 @@ pub struct Topology {
     pub interfaces: Vec<Interface>,
     /// Static routes; connected ones are derived from the addresses.
     pub routes: Vec<Route>,
-    /// Static neighbours.
-    pub neighbours: Vec<Neighbour>,
+    /// Static neighbors.
+    pub neighbors: Vec<Neighbor>,
     /// Clear-to-clear forwarding between ports.
     pub unprotected: Unprotected,
-    /// Whether the kernel owns addresses and neighbours on a TAP and TUN for each port and interface.
+    /// Whether the kernel owns addresses and neighbors on a TAP and TUN for each port and interface.
     pub netdevs: bool,
     /// Smallest inbound window in packets; a peer that sprays over cores needs a large one.
     pub min_replay_window: u32,
