@@ -130,7 +130,7 @@ impl<S: KeySchedule> Adopter<S> {
         let records = self.work();
         let published = self.publish();
         self.acknowledge();
-        Adopted { records, published, more: !self.todo.is_empty() }
+        Adopted { records, published, more: records > 0 && !self.todo.is_empty() }
     }
 
     /// Looks whether both files are still the ones that are mapped; attaches `sad` when it appears.

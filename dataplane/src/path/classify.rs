@@ -27,12 +27,6 @@ pub(super) struct EspPacket<B> {
     pub(super) arrived: Arrived,
 }
 
-/// What a burst was divided into.
-pub(super) struct Classified<'t, B, K> {
-    pub(super) esp: List<EspPacket<B>>,
-    pub(super) clear: List<Transit<'t, B, K>>,
-}
-
 /// What one frame is; the lengths are those of the IP packet, without Ethernet padding.
 enum Kind {
     Esp(Arrived, usize),
@@ -42,22 +36,23 @@ enum Kind {
     Punt(PuntClass),
 }
 
-/// Divides the frames a port received.
+/// Divides the frames a port received into ESP and what came in clear.
 pub(super) fn classify<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     port: PortId,
-    packets: List<Packet<P::Buf>>,
-) -> Classified<'t, P::Buf, K> {
+    packets: &mut List<Packet<P::Buf>>,
+    esp: &mut List<EspPacket<P::Buf>>,
+    clear: &mut List<Transit<'t, P::Buf, K>>,
+) {
     let start = (ctx.cycles)();
     let count = packets.len();
-    let mut out = Classified { esp: List::new(), clear: List::new() };
-    for packet in packets {
+    for packet in packets.drain(..) {
         match examine(ctx, port, packet.buf.data()) {
             Ok(Kind::Esp(arrived, octets)) => {
-                out.esp.push(EspPacket { packet: bare(packet, octets), arrived });
+                esp.push(EspPacket { packet: bare(packet, octets), arrived });
             }
             Ok(Kind::Clear(flow, octets)) => {
-                out.clear.push(Transit { packet: bare(packet, octets), flow, from: From::Port(port) });
+                clear.push(Transit { packet: bare(packet, octets), flow, from: From::Port(port) });
             }
             Ok(Kind::Arp) => neighbor::arp(ctx, port, packet),
             Ok(Kind::Nd) => neighbor::nd(ctx, port, packet),
@@ -66,7 +61,6 @@ pub(super) fn classify<'t, P: Ports, K>(
         }
     }
     ctx.spent(Stage::Classify, count, start);
-    out
 }
 
 /// Takes the Ethernet header and padding off.

@@ -18,14 +18,14 @@ use crate::tables::sa::InboundSa;
 /// Turns genuine packets into inner ones.
 pub(super) fn decap<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
-    packets: List<Opening<'t, P::Buf, K>>,
-) -> List<Transit<'t, P::Buf, K>> {
+    packets: &mut List<Opening<'t, P::Buf, K>>,
+    out: &mut List<Transit<'t, P::Buf, K>>,
+) {
     let start = (ctx.cycles)();
     let count = packets.len();
-    let verdicts = advance(&packets);
-    let mut out = List::new();
+    let verdicts = advance(packets);
     let mut usage = Usage::default();
-    for (opening, verdict) in packets.into_iter().zip(verdicts) {
+    for (opening, verdict) in packets.drain(..).zip(verdicts) {
         let sa = opening.sa;
         if let Err(reason) = verdict {
             count_refused(sa, reason);
@@ -51,7 +51,6 @@ pub(super) fn decap<'t, P: Ports, K>(
         ctx.notice(Notice::Limit { slot, uid, limit });
     }
     ctx.spent(Stage::Decap, count, start);
-    out
 }
 
 /// Advances the windows: packets in a row that share an SA share its words' updates.

@@ -25,43 +25,51 @@ pub(super) struct Built<'t, B, K> {
     pub(super) seq: u64,
 }
 
-/// Builds every packet of a burst.
+/// Builds every packet of a burst; those that cannot be built are dropped, the others are added to the empty `built`.
 pub(super) fn encap<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
-    sealing: SealList<'t, P::Buf, K>,
-) -> List<Built<'t, P::Buf, K>> {
+    sealing: &mut SealList<'t, P::Buf, K>,
+    built: &mut List<Built<'t, P::Buf, K>>,
+) {
     let start = (ctx.cycles)();
     let count = sealing.len();
-    let mut built = admitted(ctx, sealing);
-    number(ctx, &mut built);
-    let mut out = List::new();
-    for mut one in built {
-        let (sa, seq) = (one.sealing.sa, one.seq);
-        if seq == UNNUMBERED {
-            ctx.drop(one.sealing.packet, DropReason::SequenceExhausted);
-            continue;
-        }
-        let packet = one.sealing.packet.buf.data_mut().get_mut(eth::HEADER_OCTETS..).unwrap_or_default();
-        match sa.outer.encap(packet, &one.layout, sa.common.spi, seq) {
-            Ok(()) => out.push(one),
-            Err(reason) => ctx.drop(one.sealing.packet, reason),
+    admit(ctx, sealing, built);
+    number(ctx, built);
+    let mut index = 0;
+    while let Some(one) = built.get_mut(index) {
+        match write(one) {
+            Ok(()) => index += 1,
+            Err(reason) => {
+                if let Some(one) = built.pop_at(index) {
+                    ctx.drop(one.sealing.packet, reason);
+                }
+            }
         }
     }
     ctx.spent(Stage::Encap, count, start);
-    out
+}
+
+/// Writes headers and trailer round the inner packet.
+fn write<B: Buffer, K>(one: &mut Built<'_, B, K>) -> Result<(), DropReason> {
+    if one.seq == UNNUMBERED {
+        return Err(DropReason::SequenceExhausted);
+    }
+    let sa = one.sealing.sa;
+    let packet = one.sealing.packet.buf.data_mut().get_mut(eth::HEADER_OCTETS..).unwrap_or_default();
+    sa.outer.encap(packet, &one.layout, sa.common.spi, one.seq)
 }
 
 /// No packet carries the number 0.
 const UNNUMBERED: u64 = 0;
 
 /// Makes room in every packet and accounts it to its SA; what fails either is dropped.
-fn admitted<'t, P: Ports, K>(
+fn admit<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
-    sealing: SealList<'t, P::Buf, K>,
-) -> List<Built<'t, P::Buf, K>> {
-    let mut out = List::new();
+    sealing: &mut SealList<'t, P::Buf, K>,
+    built: &mut List<Built<'t, P::Buf, K>>,
+) {
     let mut usage = Usage::default();
-    for mut one in sealing {
+    for mut one in sealing.drain(..) {
         let common = &one.sa.common;
         let layout = match room(&mut one.packet, one.sa) {
             Ok(layout) => layout,
@@ -71,7 +79,7 @@ fn admitted<'t, P: Ports, K>(
             }
         };
         match usage.take(Side::Out, common, layout.text_octets() as u64, ctx.now_ns) {
-            Ok(()) => out.push(Built { sealing: one, layout, seq: UNNUMBERED }),
+            Ok(()) => built.push(Built { sealing: one, layout, seq: UNNUMBERED }),
             Err(limit) => {
                 common.live.record().out_exhausted.fetch_add(1, Relaxed);
                 ctx.notice(Notice::Limit { slot: common.slot, uid: common.uid, limit });
@@ -82,7 +90,6 @@ fn admitted<'t, P: Ports, K>(
     for (slot, uid, limit) in usage.finish() {
         ctx.notice(Notice::Limit { slot, uid, limit });
     }
-    out
 }
 
 /// Grows a packet to its protected length and an Ethernet header.

@@ -18,12 +18,12 @@ use crate::tables::topology::Device;
 /// Forwards a burst.
 pub(super) fn forward_all<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
-    transits: List<Transit<'t, P::Buf, K>>,
+    transits: &mut List<Transit<'t, P::Buf, K>>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
     let start = (ctx.cycles)();
     let count = transits.len();
-    for transit in transits {
+    for transit in transits.drain(..) {
         forward(ctx, transit, sealing);
     }
     ctx.spent(Stage::Forward, count, start);

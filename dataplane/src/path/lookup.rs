@@ -20,19 +20,18 @@ pub(super) struct Opening<'t, B, K> {
 /// Finds the SA of each packet.
 pub(super) fn lookup<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
-    packets: List<EspPacket<P::Buf>>,
-) -> List<Opening<'t, P::Buf, K>> {
+    packets: &mut List<EspPacket<P::Buf>>,
+    out: &mut List<Opening<'t, P::Buf, K>>,
+) {
     let start = (ctx.cycles)();
     let count = packets.len();
-    let mut out = List::new();
-    for esp in packets {
+    for esp in packets.drain(..) {
         match find(ctx.tables, &esp, ctx.now_ns) {
             Ok((sa, fresh)) => out.push(Opening { esp, sa, fresh }),
             Err(reason) => ctx.drop(esp.packet, reason),
         }
     }
     ctx.spent(Stage::Lookup, count, start);
-    out
 }
 
 fn find<'t, B, K>(

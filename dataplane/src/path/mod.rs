@@ -54,7 +54,7 @@ use esp::aead::Aead;
 use crate::ports::{PortId, Ports};
 use crate::publish::Subscriber;
 use crate::tables::Tables;
-use context::{Context, Packet};
+use context::{Context, List, Packet};
 use held::Held;
 use icmp::Complaints;
 use ike_pieces::IkePieces;
@@ -155,19 +155,22 @@ fn port_in<'t, P: Ports, K: Send + Sync>(
     port: PortId,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) -> usize {
-    let packets = rx::rx(ctx, port);
+    let mut packets = List::new();
+    rx::rx(ctx, port, &mut packets);
     let taken = packets.len();
     if taken == 0 {
         return 0;
     }
-    let classified = classify::classify(ctx, port, packets);
-    if !classified.esp.is_empty() {
-        let opening = lookup::lookup(ctx, classified.esp);
-        let genuine = open::open(ctx, opening);
-        let inner = decap::decap(ctx, genuine);
-        forward::forward_all(ctx, inner, sealing);
+    let (mut esp, mut clear) = (List::new(), List::new());
+    classify::classify(ctx, port, &mut packets, &mut esp, &mut clear);
+    if !esp.is_empty() {
+        let (mut opening, mut inner) = (List::new(), List::new());
+        lookup::lookup(ctx, &mut esp, &mut opening);
+        open::open(ctx, &mut opening);
+        decap::decap(ctx, &mut opening, &mut inner);
+        forward::forward_all(ctx, &mut inner, sealing);
     }
-    forward::forward_all(ctx, classified.clear, sealing);
+    forward::forward_all(ctx, &mut clear, sealing);
     taken
 }
 

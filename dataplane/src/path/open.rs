@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use esp::DropReason;
-use esp::aead::Job;
+use esp::aead::{Job, MAX_BURST};
 use esp::encap::{aad, nonce};
 
 use super::context::{Context, List};
@@ -12,35 +12,41 @@ use super::counters::Stage;
 use super::lookup::Opening;
 use crate::ports::{Buffer, Ports};
 
-/// Opens every packet in place; returns those that are genuine.
-pub(super) fn open<'t, P: Ports, K: Send + Sync>(
-    ctx: &mut Context<'t, P, K>,
-    mut packets: List<Opening<'t, P::Buf, K>>,
-) -> List<Opening<'t, P::Buf, K>> {
+/// Opens every packet in place; those that are not genuine are dropped, the others stay in order.
+pub(super) fn open<P: Ports, K: Send + Sync>(
+    ctx: &mut Context<'_, P, K>,
+    packets: &mut List<Opening<'_, P::Buf, K>>,
+) {
     let start = (ctx.cycles)();
     let count = packets.len();
-    let mut genuine = [false; esp::aead::MAX_BURST];
-    {
-        let mut jobs: List<Job<'_, K>> = packets.iter_mut().filter_map(job).collect();
-        // Classification bounds-checked every packet, so each has a job and positions agree.
-        if jobs.len() == count {
-            ctx.aead.open(&mut jobs);
-            for (genuine, job) in genuine.iter_mut().zip(&jobs) {
-                *genuine = job.verified;
-            }
+    let genuine = verify(ctx, packets);
+    for index in (0..count).rev() {
+        if genuine.get(index) == Some(&true) {
+            continue;
         }
-    }
-    let mut out = List::new();
-    for (opening, genuine) in packets.into_iter().zip(genuine) {
-        if genuine {
-            out.push(opening);
-        } else {
-            opening.sa.common.live.record().err_integrity.fetch_add(1, Relaxed);
-            ctx.drop(opening.esp.packet, DropReason::Integrity);
-        }
+        let Some(opening) = packets.pop_at(index) else { continue };
+        opening.sa.common.live.record().err_integrity.fetch_add(1, Relaxed);
+        ctx.drop(opening.esp.packet, DropReason::Integrity);
     }
     ctx.spent(Stage::Open, count, start);
-    out
+}
+
+/// Runs the AEAD; says of each position whether the packet there is genuine.
+fn verify<P: Ports, K: Send + Sync>(
+    ctx: &mut Context<'_, P, K>,
+    packets: &mut List<Opening<'_, P::Buf, K>>,
+) -> [bool; MAX_BURST] {
+    let mut genuine = [false; MAX_BURST];
+    let count = packets.len();
+    let mut jobs: List<Job<'_, K>> = packets.iter_mut().filter_map(job).collect();
+    // Classification bounds-checked every packet, so each has a job and positions agree.
+    if jobs.len() == count {
+        ctx.aead.open(&mut jobs);
+        for (genuine, job) in genuine.iter_mut().zip(&jobs) {
+            *genuine = job.verified;
+        }
+    }
+    genuine
 }
 
 fn job<'a, B: Buffer, K>(opening: &'a mut Opening<'_, B, K>) -> Option<Job<'a, K>> {

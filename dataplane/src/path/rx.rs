@@ -6,8 +6,8 @@ use super::context::{Context, List, Packet};
 use super::counters::{Origin, Stage};
 use crate::ports::{Burst, PortId, Ports};
 
-/// Takes up to a burst of frames from `port`.
-pub(super) fn rx<P: Ports, K>(ctx: &mut Context<'_, P, K>, port: PortId) -> List<Packet<P::Buf>> {
+/// Takes up to a burst of frames from `port` into the empty `packets`.
+pub(super) fn rx<P: Ports, K>(ctx: &mut Context<'_, P, K>, port: PortId, packets: &mut List<Packet<P::Buf>>) {
     let start = (ctx.cycles)();
     let mut frames = Burst::new();
     let refused = ctx.ports.rx(port, &mut frames);
@@ -17,10 +17,9 @@ pub(super) fn rx<P: Ports, K>(ctx: &mut Context<'_, P, K>, port: PortId) -> List
         account.entered.add(refused);
         account.drops_of(DropReason::Segmented).add(refused);
     }
-    let packets: List<_> = frames.into_iter().map(|buf| Packet { buf, origin }).collect();
+    packets.extend(frames.drain(..).map(|buf| Packet { buf, origin }));
     if !packets.is_empty() {
         ctx.account(origin).entered.add(packets.len() as u64);
         ctx.spent(Stage::Rx, packets.len(), start);
     }
-    packets
 }

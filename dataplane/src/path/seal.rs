@@ -20,9 +20,10 @@ pub(super) fn seal_and_send<'t, P: Ports, K: Send + Sync>(
     if sealing.is_empty() {
         return;
     }
-    let mut built = encap(ctx, std::mem::take(sealing));
+    let mut built = List::new();
+    encap(ctx, sealing, &mut built);
     let sealed = seal(ctx, &mut built);
-    for one in built {
+    for one in built.drain(..) {
         if sealed { send(ctx, one) } else { ctx.drop(one.sealing.packet, DropReason::NoHeadroom) }
     }
 }
