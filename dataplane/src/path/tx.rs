@@ -32,6 +32,10 @@ impl<P: Ports, K> Context<'_, P, K> {
     pub(super) fn send(&mut self, port: PortId, packet: Packet<P::Buf>) {
         if !self.ports.owns_tx(port) {
             let owner = self.tx_owner(port);
+            if owner == self.me {
+                // Nobody has a queue of this port; by the ring the frame would come back for ever.
+                return self.drop(packet, DropReason::PortUnknown);
+            }
             return self.hand_off(owner, Work::Send(port), packet);
         }
         let Some(queue) = self.outputs.queues.get_mut(usize::from(port.0)) else {
