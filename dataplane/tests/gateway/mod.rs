@@ -1,5 +1,6 @@
 //! One worker's packet path in memory, with both segments in a directory of its own.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "not every test file that shares this one needs all of it")]
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use dataplane::ports::memory::{MemBuf, MemPorts, Wire};
 use dataplane::ports::{InterfaceId, PortId};
 use dataplane::publish;
 use dataplane::tables::Tables;
-use dataplane::tables::topology::{Device, Interface, Neighbour, Port, Prefix, Route, Topology};
+use dataplane::tables::topology::{Device, Interface, Neighbor, Port, Prefix, Route, Topology};
 use esp::DropReason;
 use shm_protocol::ids::{IfId, Owner, PolicySlot, SaUid, Slot, Spi};
 use shm_protocol::live::Live;
@@ -50,6 +51,8 @@ pub(crate) struct Gateway {
     wires: Vec<Wire>,
     path: Path<MemPorts, crypto::Engine>,
     shared: Arc<WorkerShared<MemBuf>>,
+    /// What the workers would share that nobody runs.
+    others: Vec<Arc<WorkerShared<MemBuf>>>,
 }
 
 impl Gateway {
@@ -85,10 +88,14 @@ impl Gateway {
     }
 
     fn over(peer: Peer, temp: tempfile::TempDir) -> Self {
+        Self::run(peer, temp, 1, topology(peer))
+    }
+
+    /// Runs the first of `count` workers.
+    fn run(peer: Peer, temp: tempfile::TempDir, count: usize, topology: Topology) -> Self {
         let dir = RuntimeDir::open(temp.path()).unwrap();
         let live = Arc::new(Live::attach_or_create(&dir).unwrap());
         let crypto = Arc::new(Crypto::new(Choice::RustCrypto).unwrap());
-        let topology = topology(peer);
         let (publisher, mut subscribers) = publish::channel(Tables::new(topology.clone()), 1);
         let mut adopter = Adopter::new(dir, live, Arc::clone(&crypto), topology, publisher);
         // One step takes up every record; with foreign counters there is always more to do.
@@ -96,10 +103,11 @@ impl Gateway {
         let wires = vec![Wire::default(), Wire::default()];
         let shared = WorkerShared::new(wires.len());
         let engine = crypto.engine().unwrap();
-        let workers = vec![Arc::clone(&shared)];
+        let others: Vec<_> = (1..count).map(|_| WorkerShared::new(wires.len())).collect();
+        let workers = std::iter::once(&shared).chain(&others).cloned().collect();
         let ports = MemPorts::new(wires.clone());
         let path = Path::new(0, ports, engine, subscribers.remove(0), workers, || 0);
-        Self { peer, temp, wires, path, shared }
+        Self { peer, temp, wires, path, shared, others }
     }
 
     /// Lets frames arrive in one burst, whoever they were sent to.
@@ -134,6 +142,46 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// The same gateway as the first of `count` workers, on a changed topology.
+    pub(crate) fn changed(self, count: usize, change: impl FnOnce(&mut Topology)) -> Self {
+        let Self { peer, temp, path, .. } = self;
+        drop(path);
+        let mut topology = topology(peer);
+        change(&mut topology);
+        Self::run(peer, temp, count, topology)
+    }
+
+    /// Lets a frame arrive as it is, and the gateway work at `after_ns` from the usual moment.
+    pub(crate) fn arrive(&mut self, port: usize, frame: &[u8], after_ns: u64) {
+        self.wires[port].send(frame);
+        self.path.poll(NOW_NS + after_ns);
+    }
+
+    /// Lets the gateway work, `after_ns` from the usual moment.
+    pub(crate) fn poll(&mut self, after_ns: u64) -> usize {
+        self.path.poll(NOW_NS + after_ns)
+    }
+
+    pub(crate) fn ports(&mut self) -> &mut MemPorts {
+        self.path.ports_mut()
+    }
+
+    pub(crate) fn shared(&self) -> &WorkerShared<MemBuf> {
+        &self.shared
+    }
+
+    pub(crate) fn others(&self) -> &[Arc<WorkerShared<MemBuf>>] {
+        &self.others
+    }
+
+    /// Every reason that ended a packet, with how many it ended.
+    pub(crate) fn drops(&self) -> Vec<(DropReason, u64)> {
+        let counted = DropReason::ALL.iter().map(|reason| (*reason, self.dropped(*reason)));
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
 fn prefix(text: &str) -> Prefix {
     let (addr, len) = text.split_once('/').unwrap();
     Prefix { addr: addr.parse().unwrap(), len: len.parse().unwrap() }
@@ -158,13 +206,13 @@ fn topology(peer: Peer) -> Topology {
         spread: false,
         mss_clamp: None,
     };
-    let neighbour = |port: u16, ip: &str| Neighbour { port: PortId(port), ip: ip.parse().unwrap(), mac: MAC };
+    let neighbor = |port: u16, ip: &str| Neighbor { port: PortId(port), ip: ip.parse().unwrap(), mac: MAC };
     Topology {
         ports: vec![port("lan", lan), port("wan", own)],
         interfaces: vec![interface(1), interface(2)],
         routes: vec![Route { to: prefix(far), via: None, device: Device::Interface(InterfaceId(0)) }],
-        neighbours: ["192.0.2.1", "192.0.2.2"]
-            .map(|ip| neighbour(1, ip))
+        neighbors: ["192.0.2.1", "192.0.2.2"]
+            .map(|ip| neighbor(1, ip))
             .into_iter()
             .chain(lan_hosts())
             .collect(),
@@ -172,8 +220,8 @@ fn topology(peer: Peer) -> Topology {
     }
 }
 
-fn lan_hosts() -> impl Iterator<Item = Neighbour> {
-    ["10.1.0.9", "10.2.0.9"].into_iter().map(|ip| Neighbour {
+fn lan_hosts() -> impl Iterator<Item = Neighbor> {
+    ["10.1.0.9", "10.2.0.9"].into_iter().map(|ip| Neighbor {
         port: PortId(0),
         ip: ip.parse().unwrap(),
         mac: MAC,
