@@ -13,10 +13,10 @@ use crate::tables::spd::{Action, Direction};
 /// Errors: why it is not admitted.
 pub(super) fn admit<B, K>(
     tables: &Tables<K>,
-    transit: &Transit<'_, B, K>,
+    transit: &Transit<'_, '_, B, K>,
     for_us: bool,
 ) -> Result<(), DropReason> {
-    let flow = &transit.flow;
+    let flow = transit.flow;
     let direction = if for_us { Direction::In } else { Direction::Fwd };
     match transit.from {
         From::Tunnel(sa) => protected(tables, sa, direction, flow),

@@ -13,7 +13,7 @@ use esp::wire::icmp::Icmp;
 use esp::wire::ip::{Ip, Proto};
 use esp::wire::udp;
 
-use super::context::{Context, From, List, Packet, Transit};
+use super::context::{Context, From, List, Packet, Transits};
 use super::counters::Stage;
 use super::host::{HostDevice, PuntClass};
 use super::neighbor;
@@ -42,7 +42,7 @@ pub(super) fn classify<'t, P: Ports, K>(
     port: PortId,
     packets: &mut List<Packet<P::Buf>>,
     esp: &mut List<EspPacket<P::Buf>>,
-    clear: &mut List<Transit<'t, P::Buf, K>>,
+    clear: &mut Transits<'t, P::Buf, K>,
 ) {
     let start = (ctx.cycles)();
     let count = packets.len();
@@ -52,7 +52,7 @@ pub(super) fn classify<'t, P: Ports, K>(
                 esp.push(EspPacket { packet: bare(packet, octets), arrived });
             }
             Ok(Kind::Clear(flow, octets)) => {
-                clear.push(Transit { packet: bare(packet, octets), flow, from: From::Port(port) });
+                clear.push(bare(packet, octets), flow, From::Port(port));
             }
             Ok(Kind::Arp) => neighbor::arp(ctx, port, packet),
             Ok(Kind::Nd) => neighbor::nd(ctx, port, packet),

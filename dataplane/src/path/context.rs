@@ -52,11 +52,48 @@ impl<K> Clone for From<'_, K> {
 impl<K> Copy for From<'_, K> {}
 
 /// An IP packet on its way through; `buf` starts at its IP header and ends with it.
+///
+/// The flow stays where it was read into: it is large, and moving what was just written stalls a core.
 #[derive(Debug)]
-pub(super) struct Transit<'t, B, K> {
+pub(super) struct Transit<'t, 'f, B, K> {
     pub(super) packet: Packet<B>,
-    pub(super) flow: FlowKey,
+    pub(super) flow: &'f FlowKey,
     pub(super) from: From<'t, K>,
+}
+
+/// A burst of packets on their way through.
+pub(super) struct Transits<'t, B, K> {
+    packets: List<(Packet<B>, From<'t, K>)>,
+    /// By the position of the packet.
+    flows: List<FlowKey>,
+}
+
+impl<'t, B, K> Transits<'t, B, K> {
+    pub(super) const fn new() -> Self {
+        Self { packets: List::new_const(), flows: List::new_const() }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, packet: Packet<B>, flow: FlowKey, from: From<'t, K>) {
+        self.packets.push((packet, from));
+        self.flows.push(flow);
+    }
+
+    /// Forgets the flows of the packets that were taken out.
+    pub(super) fn clear(&mut self) {
+        self.flows.clear();
+    }
+
+    /// Takes every packet out; [`Self::clear`] follows.
+    #[inline]
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Transit<'t, '_, B, K>> {
+        let flows = self.flows.iter();
+        self.packets.drain(..).zip(flows).map(|((packet, from), flow)| Transit { packet, flow, from })
+    }
 }
 
 /// See the module's text.

@@ -7,19 +7,18 @@ use esp::decap::{Modes, finish};
 use esp::wire::FlowKey;
 use esp::{DropReason, Fresh};
 
-use super::context::{Context, From, List, Transit};
+use super::context::{Context, From, List, Packet, Transits};
 use super::counters::Stage;
 use super::lookup::{Opening, count_refused, window};
 use super::shared::Notice;
 use super::usage::{self, Usage};
 use crate::ports::{Buffer, Ports};
-use crate::tables::sa::InboundSa;
 
 /// Turns genuine packets into inner ones.
 pub(super) fn decap<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     packets: &mut List<Opening<'t, P::Buf, K>>,
-    out: &mut List<Transit<'t, P::Buf, K>>,
+    out: &mut Transits<'t, P::Buf, K>,
 ) {
     let start = (ctx.cycles)();
     let count = packets.len();
@@ -40,7 +39,7 @@ pub(super) fn decap<'t, P: Ports, K>(
         }
         notice_mapping(ctx, &opening);
         match strip(opening) {
-            Ok(transit) => out.push(transit),
+            Ok((packet, flow)) => out.push(packet, flow, From::Tunnel(sa)),
             Err((opening, reason)) => {
                 sa.common.live.record().err_inner.fetch_add(1, Relaxed);
                 ctx.drop(opening.esp.packet, reason);
@@ -68,8 +67,8 @@ fn advance<B, K>(packets: &List<Opening<'_, B, K>>) -> List<Result<(), DropReaso
 
 type Refused<'t, B, K> = (Opening<'t, B, K>, DropReason);
 
-fn strip<'t, B: Buffer, K>(mut opening: Opening<'t, B, K>) -> Result<Transit<'t, B, K>, Refused<'t, B, K>> {
-    let sa: &'t InboundSa<K> = opening.sa;
+fn strip<B: Buffer, K>(mut opening: Opening<'_, B, K>) -> Result<(Packet<B>, FlowKey), Refused<'_, B, K>> {
+    let sa = opening.sa;
     let modes = Modes { ecn: sa.ecn, dscp: sa.copy_dscp };
     let buf = &mut opening.esp.packet.buf;
     let inner = match finish(buf.data_mut(), &opening.esp.arrived, modes) {
@@ -80,7 +79,7 @@ fn strip<'t, B: Buffer, K>(mut opening: Opening<'t, B, K>) -> Result<Transit<'t,
     let behind = buf.data().len().saturating_sub(inner.octets);
     buf.trim(behind);
     match FlowKey::parse(buf.data()) {
-        Ok(flow) => Ok(Transit { packet: opening.esp.packet, flow, from: From::Tunnel(sa) }),
+        Ok(flow) => Ok((opening.esp.packet, flow)),
         Err(_) => Err((opening, DropReason::BadInner)),
     }
 }

@@ -8,7 +8,7 @@ use esp::wire::ip::{self, Family};
 use esp::{DropReason, IfId};
 
 use super::admit::admit;
-use super::context::{Context, From, List, Packet, Transit};
+use super::context::{Context, From, Packet, Transit, Transits};
 use super::counters::Stage;
 use super::host::{HostDevice, PuntClass};
 use super::protect::{Exit, SealList, protect};
@@ -18,21 +18,22 @@ use crate::tables::topology::Device;
 /// Forwards a burst.
 pub(super) fn forward_all<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
-    transits: &mut List<Transit<'t, P::Buf, K>>,
+    transits: &mut Transits<'t, P::Buf, K>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
     let start = (ctx.cycles)();
     let count = transits.len();
-    for transit in transits.drain(..) {
+    for transit in transits.drain() {
         forward(ctx, transit, sealing);
     }
+    transits.clear();
     ctx.spent(Stage::Forward, count, start);
 }
 
 /// Admits a packet and sends it on its way; what is to be sealed is added to `sealing`.
 pub(super) fn forward<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
-    mut transit: Transit<'t, P::Buf, K>,
+    mut transit: Transit<'t, '_, P::Buf, K>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
     let own = ctx.tables.local(transit.flow.dst);
@@ -80,7 +81,7 @@ fn unroutable(address: IpAddr) -> bool {
 
 /// Hands a packet for the gateway to the host, by the device the host expects it on: the interface of the tunnel it
 /// came by, else the port its address is on.
-fn deliver<P: Ports, K>(ctx: &mut Context<'_, P, K>, transit: Transit<'_, P::Buf, K>, on: Device) {
+fn deliver<P: Ports, K>(ctx: &mut Context<'_, P, K>, transit: Transit<'_, '_, P::Buf, K>, on: Device) {
     let Transit { packet, from, flow } = transit;
     let device = match from {
         From::Tunnel(sa) if !sa.common.if_id.is_policy_based() => interface_of(ctx, sa.common.if_id),

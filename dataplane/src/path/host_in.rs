@@ -72,7 +72,7 @@ fn frame<'t, P: Ports, K: Send + Sync>(
             let padding = packet.buf.data().len().saturating_sub(octets);
             packet.buf.trim(padding);
             let exit = Exit::Port { port, next_hop: flow.dst };
-            protect(ctx, Transit { packet, flow, from: From::Tap(port) }, exit, sealing);
+            protect(ctx, Transit { packet, flow: &flow, from: From::Tap(port) }, exit, sealing);
         }
     }
 }
@@ -143,5 +143,5 @@ fn ip_packet<'t, P: Ports, K: Send + Sync>(
         Err(reason) => return ctx.drop(packet, reason),
     };
     let from = From::Tun(interface);
-    protect(ctx, Transit { packet, flow, from }, Exit::Interface(interface), sealing);
+    protect(ctx, Transit { packet, flow: &flow, from }, Exit::Interface(interface), sealing);
 }

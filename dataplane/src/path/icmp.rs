@@ -21,7 +21,7 @@ pub(super) type Complaints<B> = List<Packet<B>>;
 impl<P: Ports, K> Context<'_, P, K> {
     /// Tells the sender of a packet what happened to it, at a limited rate.
     #[cold]
-    pub(super) fn complain(&mut self, about: &Transit<'_, P::Buf, K>, error: Error) {
+    pub(super) fn complain(&mut self, about: &Transit<'_, '_, P::Buf, K>, error: Error) {
         if matches!(about.from, From::Engine) || self.complaints.is_full() {
             return;
         }
@@ -46,7 +46,7 @@ impl<P: Ports, K> Context<'_, P, K> {
     }
 
     /// The address an error comes from: one on the device the packet came by, else any of the gateway's.
-    fn speaks_from(&self, about: &Transit<'_, P::Buf, K>) -> Option<IpAddr> {
+    fn speaks_from(&self, about: &Transit<'_, '_, P::Buf, K>) -> Option<IpAddr> {
         let topology = &self.tables.topology;
         let family = Family::of(&about.flow.src);
         let came_by = match about.from {
@@ -76,7 +76,7 @@ pub(super) fn flush<'t, P: Ports, K: Send + Sync>(
 ) {
     for packet in std::mem::take(ctx.complaints) {
         match FlowKey::parse(packet.buf.data()) {
-            Ok(flow) => forward(ctx, Transit { packet, flow, from: From::Engine }, sealing),
+            Ok(flow) => forward(ctx, Transit { packet, flow: &flow, from: From::Engine }, sealing),
             Err(reason) => ctx.drop(packet, reason),
         }
     }

@@ -54,7 +54,7 @@ use esp::aead::Aead;
 use crate::ports::{PortId, Ports};
 use crate::publish::Subscriber;
 use crate::tables::Tables;
-use context::{Context, List, Packet};
+use context::{Context, List, Packet, Transits};
 use held::Held;
 use icmp::Complaints;
 use ike_pieces::IkePieces;
@@ -161,10 +161,10 @@ fn port_in<'t, P: Ports, K: Send + Sync>(
     if taken == 0 {
         return 0;
     }
-    let (mut esp, mut clear) = (List::new(), List::new());
+    let (mut esp, mut clear) = (List::new(), Transits::new());
     classify::classify(ctx, port, &mut packets, &mut esp, &mut clear);
     if !esp.is_empty() {
-        let (mut opening, mut inner) = (List::new(), List::new());
+        let (mut opening, mut inner) = (List::new(), Transits::new());
         lookup::lookup(ctx, &mut esp, &mut opening);
         open::open(ctx, &mut opening);
         decap::decap(ctx, &mut opening, &mut inner);

@@ -60,7 +60,7 @@ enum Verdict<'t, K> {
 /// Applies outbound policy to a routed packet; what is to be sealed is added to `sealing`, which is not full.
 pub(super) fn protect<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
-    transit: Transit<'t, P::Buf, K>,
+    transit: Transit<'t, '_, P::Buf, K>,
     exit: Exit,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
@@ -73,7 +73,7 @@ pub(super) fn protect<'t, P: Ports, K: Send + Sync>(
 
 fn verdict<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
-    transit: &Transit<'t, P::Buf, K>,
+    transit: &Transit<'t, '_, P::Buf, K>,
     exit: Exit,
 ) -> Verdict<'t, K> {
     let tables = ctx.tables;
@@ -84,11 +84,11 @@ fn verdict<'t, P: Ports, K: Send + Sync>(
             None => return Verdict::Drop(DropReason::NoInterface),
         },
     };
-    let policy = tables.spd.lookup(if_id, Direction::Out, &transit.flow);
+    let policy = tables.spd.lookup(if_id, Direction::Out, transit.flow);
     match (policy.map(|policy| &policy.action), exit) {
-        (Some(Action::Protect(_, sas)), _) => match choose(sas, &transit.flow, ctx.now_ns) {
+        (Some(Action::Protect(_, sas)), _) => match choose(sas, transit.flow, ctx.now_ns) {
             Some(sa) => Verdict::Seal(sa, interface),
-            None => Verdict::Drop(without_sa(ctx, policy, sas, &transit.flow)),
+            None => Verdict::Drop(without_sa(ctx, policy, sas, transit.flow)),
         },
         (Some(Action::Discard), _) => Verdict::Drop(DropReason::OutboundBlocked),
         (Some(Action::Pass), Exit::Port { port, next_hop }) => Verdict::Clear { port, next_hop },

@@ -21,7 +21,7 @@ use crate::tables::sa::OutboundSa;
 /// Takes a packet into a tunnel, in pieces where it is too long.
 pub(super) fn fit_tunnel<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
-    transit: Transit<'t, P::Buf, K>,
+    transit: Transit<'t, '_, P::Buf, K>,
     sa: &'t OutboundSa<K>,
     interface: Option<InterfaceId>,
     sealing: &mut SealList<'t, P::Buf, K>,
@@ -51,7 +51,7 @@ pub(super) fn fit_tunnel<'t, P: Ports, K: Send + Sync>(
 /// Sends a packet out of a port in clear, in pieces where it is too long.
 pub(super) fn fit_port<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
-    transit: Transit<'t, P::Buf, K>,
+    transit: Transit<'t, '_, P::Buf, K>,
     port: PortId,
     next_hop: IpAddr,
 ) {
