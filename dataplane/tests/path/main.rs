@@ -1,0 +1,16 @@
+//! The packet path in memory: segment, adopter and workers of one or two gateways, without DPDK, root or hugepages.
+//! Each test ends with every packet accounted for, exactly, for each origin and in sum.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod gateway;
+mod pair;
+mod peer;
+mod records;
+mod wire;
+
+mod tunnels;
