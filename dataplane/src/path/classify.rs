@@ -30,7 +30,8 @@ pub(super) struct EspPacket<B> {
 /// What one frame is; the lengths are those of the IP packet, without Ethernet padding.
 enum Kind {
     Esp(Arrived, usize),
-    Clear(FlowKey, usize),
+    /// Its flow is in the list already.
+    Clear(usize),
     Arp,
     Nd,
     Punt(PuntClass),
@@ -47,13 +48,11 @@ pub(super) fn classify<'t, P: Ports, K>(
     let start = (ctx.cycles)();
     let count = packets.len();
     for packet in packets.drain(..) {
-        match examine(ctx, port, packet.buf.data()) {
+        match examine(ctx, port, packet.buf.data(), clear) {
             Ok(Kind::Esp(arrived, octets)) => {
                 esp.push(EspPacket { packet: bare(packet, octets), arrived });
             }
-            Ok(Kind::Clear(flow, octets)) => {
-                clear.push(bare(packet, octets), flow, From::Port(port));
-            }
+            Ok(Kind::Clear(octets)) => clear.push_packet(bare(packet, octets), From::Port(port)),
             Ok(Kind::Arp) => neighbor::arp(ctx, port, packet),
             Ok(Kind::Nd) => neighbor::nd(ctx, port, packet),
             Ok(Kind::Punt(class)) => ctx.punt(packet, HostDevice::Port(port), class),
@@ -71,7 +70,12 @@ pub(super) fn bare<B: Buffer>(mut packet: Packet<B>, ip_octets: usize) -> Packet
     packet
 }
 
-fn examine<P: Ports, K>(ctx: &Context<'_, P, K>, port: PortId, octets: &[u8]) -> Result<Kind, DropReason> {
+fn examine<P: Ports, K>(
+    ctx: &Context<'_, P, K>,
+    port: PortId,
+    octets: &[u8],
+    list: &mut Transits<'_, P::Buf, K>,
+) -> Result<Kind, DropReason> {
     let frame = Frame::parse(octets)?;
     let own = ctx.tables.port(port).ok_or(DropReason::PortUnknown)?;
     let group = frame.dst().is_group();
@@ -98,12 +102,12 @@ fn examine<P: Ports, K>(ctx: &Context<'_, P, K>, port: PortId, octets: &[u8]) ->
         return Ok(Kind::Punt(PuntClass::Control));
     }
     if ctx.tables.local(dst).is_some() {
-        return local(&ip);
+        return local(&ip, list);
     }
     if group {
         return Err(DropReason::Multicast);
     }
-    clear(&ip)
+    clear(&ip, list)
 }
 
 /// Whether an address is a group's or only means something on its link: the host's business.
@@ -114,31 +118,32 @@ const fn stays_on_link(address: IpAddr) -> bool {
     }
 }
 
-fn clear(ip: &Ip<'_>) -> Result<Kind, DropReason> {
-    Ok(Kind::Clear(FlowKey::of(ip)?, ip.total_octets()))
+fn clear<B, K>(ip: &Ip<'_>, list: &mut Transits<'_, B, K>) -> Result<Kind, DropReason> {
+    list.push_flow(FlowKey::of(ip)?);
+    Ok(Kind::Clear(ip.total_octets()))
 }
 
 /// A packet to an address of the gateway.
-fn local(ip: &Ip<'_>) -> Result<Kind, DropReason> {
+fn local<B, K>(ip: &Ip<'_>, list: &mut Transits<'_, B, K>) -> Result<Kind, DropReason> {
     match decap::classify(ip, udp::NAT_T_PORT)? {
         Arrival::Esp(arrived) => Ok(Kind::Esp(arrived, ip.total_octets())),
         Arrival::Ike => Ok(Kind::Punt(PuntClass::Ike)),
-        Arrival::Other => other(ip),
+        Arrival::Other => other(ip, list),
     }
 }
 
 /// Neither ESP nor behind a non-ESP marker: IKE on its first port, pieces of IKE messages, or ordinary traffic.
-fn other(ip: &Ip<'_>) -> Result<Kind, DropReason> {
+fn other<B, K>(ip: &Ip<'_>, list: &mut Transits<'_, B, K>) -> Result<Kind, DropReason> {
     let flow = FlowKey::of(ip)?;
     if flow.proto != Proto::UDP {
-        return clear(ip);
+        return clear(ip, list);
     }
     if flow.fragment || flow.dport == udp::IKE_PORT {
         // A later piece reaches nobody unless its first piece did, which is examined here.
         return Ok(Kind::Punt(PuntClass::Ike));
     }
     if flow.dport != udp::NAT_T_PORT {
-        return clear(ip);
+        return clear(ip, list);
     }
     // The first piece of a longer datagram; whole ones were told apart before.
     match udp::NatT::of(payload(ip)?.get(udp::HEADER_OCTETS..).unwrap_or_default()) {

@@ -79,8 +79,20 @@ impl<'t, B, K> Transits<'t, B, K> {
 
     #[inline]
     pub(super) fn push(&mut self, packet: Packet<B>, flow: FlowKey, from: From<'t, K>) {
-        self.packets.push((packet, from));
+        self.push_flow(flow);
+        self.push_packet(packet, from);
+    }
+
+    /// Adds the flow of the packet that [`Self::push_packet`] adds next.
+    #[inline]
+    pub(super) fn push_flow(&mut self, flow: FlowKey) {
         self.flows.push(flow);
+    }
+
+    /// Adds the packet whose flow was added last.
+    #[inline]
+    pub(super) fn push_packet(&mut self, packet: Packet<B>, from: From<'t, K>) {
+        self.packets.push((packet, from));
     }
 
     /// Forgets the flows of the packets that were taken out.

@@ -57,7 +57,7 @@ pub(super) fn forward<'t, P: Ports, K: Send + Sync>(
         return ctx.drop(transit.packet, DropReason::NoRoute);
     };
     let exit = match target.device {
-        Device::Port(port) => Exit::Port { port, next_hop: target.via.unwrap_or(transit.flow.dst) },
+        Device::Port(port) => Exit::Port { port, next_hop: target.via.as_ref().unwrap_or(&transit.flow.dst) },
         Device::Interface(interface) => Exit::Interface(interface),
     };
     protect(ctx, transit, exit, sealing);

@@ -71,7 +71,7 @@ fn frame<'t, P: Ports, K: Send + Sync>(
             packet.buf.adj(eth::HEADER_OCTETS);
             let padding = packet.buf.data().len().saturating_sub(octets);
             packet.buf.trim(padding);
-            let exit = Exit::Port { port, next_hop: flow.dst };
+            let exit = Exit::Port { port, next_hop: &flow.dst };
             protect(ctx, Transit { packet, flow: &flow, from: From::Tap(port) }, exit, sealing);
         }
     }

@@ -10,7 +10,7 @@ use super::context::{Context, From, List, Packet, Transit};
 use super::forward::forward;
 use super::protect::SealList;
 use crate::ports::{Buffer, Ports};
-use crate::tables::topology::Device;
+use crate::tables::topology::{Device, Prefix};
 
 /// TTL of what the engine says.
 const TTL: u8 = 64;
@@ -45,7 +45,8 @@ impl<P: Ports, K> Context<'_, P, K> {
         self.complaints.push(packet);
     }
 
-    /// The address an error comes from: one on the device the packet came by, else any of the gateway's.
+    /// The address an error comes from: one on the device the packet came by. A tunnel often has none; then one where
+    /// the packet was going, which is what the tunnel's policies are about. Else any of the gateway's.
     fn speaks_from(&self, about: &Transit<'_, '_, P::Buf, K>) -> Option<IpAddr> {
         let topology = &self.tables.topology;
         let family = Family::of(&about.flow.src);
@@ -57,15 +58,21 @@ impl<P: Ports, K> Context<'_, P, K> {
             }
             From::Engine => None,
         };
-        let near = match came_by {
-            Some(Device::Port(port)) => self.tables.port(port).map(|port| &port.addresses),
-            Some(Device::Interface(id)) => self.tables.interface(id).map(|interface| &interface.addresses),
-            None => None,
-        };
-        let all = topology.ports.iter().map(|port| &port.addresses);
-        let tunnels = topology.interfaces.iter().map(|interface| &interface.addresses);
-        let lists = near.into_iter().chain(all.rev()).chain(tunnels);
+        let goes_by = self.tables.derived.fib.lookup(about.flow.dst).map(|target| target.device);
+        let near = [came_by, goes_by].into_iter().flatten().filter_map(|device| self.addresses(device));
+        let all = topology.ports.iter().map(|port| port.addresses.as_slice());
+        let tunnels = topology.interfaces.iter().map(|interface| interface.addresses.as_slice());
+        let lists = near.chain(all.rev()).chain(tunnels);
         lists.flatten().map(|prefix| prefix.addr).find(|addr| Family::of(addr) == family)
+    }
+
+    fn addresses(&self, device: Device) -> Option<&[Prefix]> {
+        match device {
+            Device::Port(port) => self.tables.port(port).map(|port| port.addresses.as_slice()),
+            Device::Interface(id) => {
+                self.tables.interface(id).map(|interface| interface.addresses.as_slice())
+            }
+        }
     }
 }
 

@@ -22,13 +22,13 @@ use crate::tables::topology::Unprotected;
 
 /// Where the route leads.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Exit {
+pub(super) enum Exit<'a> {
     /// Out of a port, to a next hop.
     Port {
         /// The port.
         port: PortId,
         /// The neighbor on it.
-        next_hop: IpAddr,
+        next_hop: &'a IpAddr,
     },
     /// Into a tunnel interface.
     Interface(InterfaceId),
@@ -46,13 +46,13 @@ pub(super) struct Sealing<'t, B, K> {
 pub(super) type SealList<'t, B, K> = List<Sealing<'t, B, K>>;
 
 /// What the outbound policy says about a packet.
-enum Verdict<'t, K> {
+enum Verdict<'t, 'a, K> {
     /// It is sealed by this SA; the interface it goes by, if it goes by one.
     Seal(&'t OutboundSa<K>, Option<InterfaceId>),
     /// It goes on in clear.
     Clear {
         port: PortId,
-        next_hop: IpAddr,
+        next_hop: &'a IpAddr,
     },
     Drop(DropReason),
 }
@@ -61,21 +61,21 @@ enum Verdict<'t, K> {
 pub(super) fn protect<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
     transit: Transit<'t, '_, P::Buf, K>,
-    exit: Exit,
+    exit: Exit<'_>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
     match verdict(ctx, &transit, exit) {
         Verdict::Seal(sa, interface) => super::size::fit_tunnel(ctx, transit, sa, interface, sealing),
-        Verdict::Clear { port, next_hop } => super::size::fit_port(ctx, transit, port, next_hop),
+        Verdict::Clear { port, next_hop } => super::size::fit_port(ctx, transit, port, *next_hop),
         Verdict::Drop(reason) => ctx.drop(transit.packet, reason),
     }
 }
 
-fn verdict<'t, P: Ports, K: Send + Sync>(
+fn verdict<'t, 'a, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
     transit: &Transit<'t, '_, P::Buf, K>,
-    exit: Exit,
-) -> Verdict<'t, K> {
+    exit: Exit<'a>,
+) -> Verdict<'t, 'a, K> {
     let tables = ctx.tables;
     let (if_id, interface) = match exit {
         Exit::Port { .. } => (IfId::POLICY_BASED, None),

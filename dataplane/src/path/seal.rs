@@ -35,7 +35,10 @@ fn seal<P: Ports, K: Send + Sync>(
 ) -> bool {
     let start = (ctx.cycles)();
     let count = built.len();
-    let mut jobs: List<Job<'_, K>> = built.iter_mut().filter_map(job).collect();
+    let mut jobs: List<Job<'_, K>> = List::new();
+    for one in built.iter_mut() {
+        jobs.extend(job(one));
+    }
     let complete = jobs.len() == count;
     if complete {
         ctx.aead.seal(&mut jobs);
@@ -45,6 +48,7 @@ fn seal<P: Ports, K: Send + Sync>(
     complete
 }
 
+#[inline]
 fn job<'a, B: Buffer, K>(built: &'a mut Built<'_, B, K>) -> Option<Job<'a, K>> {
     let Built { sealing, layout, seq } = built;
     let sa = sealing.sa;

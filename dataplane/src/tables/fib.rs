@@ -51,8 +51,8 @@ impl<B: Copy + Ord + std::hash::Hash + std::ops::BitAnd<Output = B>> Levels<B> {
     }
 
     #[inline]
-    fn lookup(&self, bits: B) -> Option<Target> {
-        self.0.iter().find_map(|level| level.targets.get(&(bits & level.mask)).copied())
+    fn lookup(&self, bits: B) -> Option<&Target> {
+        self.0.iter().find_map(|level| level.targets.get(&(bits & level.mask)))
     }
 }
 
@@ -85,7 +85,7 @@ impl Fib {
     /// Returns where a packet to `destination` goes, or `None` without a route.
     #[must_use]
     #[inline]
-    pub fn lookup(&self, destination: IpAddr) -> Option<Target> {
+    pub fn lookup(&self, destination: IpAddr) -> Option<&Target> {
         match destination {
             IpAddr::V4(addr) => self.v4.lookup(addr.to_bits()),
             IpAddr::V6(addr) => self.v6.lookup(addr.to_bits()),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use esp::wire::FlowKey;
 use esp::{IfId, Selector, Spi};
-use rustc_hash::FxHashMap;
 
 use super::sa::{Common, InboundSa, OutboundSa};
 
@@ -122,12 +121,13 @@ impl<K> Sets<K> {
 pub struct Spd<K> {
     /// Those of `if_id` 0, which every clear packet is held against.
     policy_based: Sets<K>,
-    by_if_id: FxHashMap<IfId, Sets<K>>,
+    /// Those of the interfaces, sorted by id.
+    by_if_id: Vec<(IfId, Sets<K>)>,
 }
 
 impl<K> Default for Spd<K> {
     fn default() -> Self {
-        Self { policy_based: Sets::default(), by_if_id: FxHashMap::default() }
+        Self { policy_based: Sets::default(), by_if_id: Vec::new() }
     }
 }
 
@@ -144,24 +144,40 @@ impl<K> Spd<K> {
         policies.sort_by_key(|policy| {
             (policy.priority, std::cmp::Reverse(policy.selector.specificity()), policy.order, policy.slot)
         });
-        let sets = if if_id.is_policy_based() {
-            &mut self.policy_based
-        } else {
-            self.by_if_id.entry(if_id).or_default()
-        };
+        let mut sets = self.sets(if_id).cloned().unwrap_or_default();
         *sets.of_mut(direction) = policies.into();
-        let empty = |sets: &Sets<K>| sets.0.iter().all(|set| set.is_empty());
-        if self.by_if_id.get(&if_id).is_some_and(empty) {
-            self.by_if_id.remove(&if_id);
+        self.put(if_id, sets);
+    }
+
+    /// Stores what an `if_id` has; nothing at all takes no place.
+    fn put(&mut self, if_id: IfId, sets: Sets<K>) {
+        if if_id.is_policy_based() {
+            self.policy_based = sets;
+            return;
         }
+        let found = self.by_if_id.binary_search_by_key(&if_id, |(id, _)| *id);
+        if let Ok(at) = found {
+            self.by_if_id.remove(at);
+        }
+        if sets.0.iter().any(|set| !set.is_empty()) {
+            self.by_if_id.insert(found.unwrap_or_else(|at| at), (if_id, sets));
+        }
+    }
+
+    #[inline]
+    fn sets(&self, if_id: IfId) -> Option<&Sets<K>> {
+        if if_id.is_policy_based() {
+            return Some(&self.policy_based);
+        }
+        let at = self.by_if_id.binary_search_by_key(&if_id, |(id, _)| *id).ok()?;
+        self.by_if_id.get(at).map(|(_, sets)| sets)
     }
 
     /// Returns the first policy that matches.
     #[must_use]
     #[inline]
     pub fn lookup(&self, if_id: IfId, direction: Direction, flow: &FlowKey) -> Option<&Arc<Policy<K>>> {
-        let sets = if if_id.is_policy_based() { &self.policy_based } else { self.by_if_id.get(&if_id)? };
-        sets.of(direction).iter().find(|policy| policy.selector.matches(flow))
+        self.sets(if_id)?.of(direction).iter().find(|policy| policy.selector.matches(flow))
     }
 
     /// Walks over all policies.

@@ -36,7 +36,11 @@ impl FlowKey {
     }
 
     /// Reads the key of a checked packet. Errors: `MalformedIp` as for [`Self::parse`].
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "the key is built where it stays; returned by copy it stalls a core"
+    )]
     pub fn of(ip: &Ip<'_>) -> Result<Self, DropReason> {
         let (proto, payload, later) = match ip {
             Ip::V4(ip) => (ip.proto(), ip.payload(), ip.fragment_offset() != 0),
