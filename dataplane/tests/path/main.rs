@@ -13,4 +13,6 @@ mod peer;
 mod records;
 mod wire;
 
+mod replay;
+mod size;
 mod tunnels;

@@ -1,0 +1,224 @@
+//! Oversized packets: the largest that fits passes, one octet more is told, or goes in pieces.
+
+use dataplane::path::host::HostDevice;
+use dataplane::ports::PortId;
+use dataplane::tables::topology::Unprotected;
+use esp::DropReason;
+use shm_protocol::sa::KeyOctets;
+
+use crate::gateway::{Gateway, HOST, LAN, Plan, WAN, mac, neighbor};
+use crate::records::{OUTER4, OUTER6, Side, Tunnel};
+use crate::wire::{DF, ICMP, ICMPV6, MF, Packet};
+
+/// Octets around an inner packet, computed straight after the RFCs: outer headers, SPI and number, IV, padding to 4
+/// behind the two octets of the trailer, ICV.
+fn fits(tunnel: &Tunnel, inner: usize) -> bool {
+    let header = if tunnel.outer == OUTER4 { 20 } else { 40 } + if tunnel.encap.is_some() { 8 } else { 0 };
+    header + 8 + 8 + (inner + 2).div_ceil(4) * 4 + 16 <= 1500
+}
+
+fn largest(tunnel: &Tunnel) -> usize {
+    (1..1500).rev().find(|inner| fits(tunnel, *inner)).unwrap()
+}
+
+fn kinds() -> impl Iterator<Item = Tunnel> {
+    let keys = [KeyOctets::K16, KeyOctets::K32];
+    let encaps = [None, Some((4500, 4500))];
+    let outers = [OUTER4, OUTER6];
+    outers.into_iter().flat_map(move |outer| {
+        encaps.into_iter().flat_map(move |encap| {
+            keys.into_iter().map(move |key| Tunnel { outer, encap, key, ..Tunnel::new(1, 1) })
+        })
+    })
+}
+
+fn v4(octets: usize, flags: u16) -> Packet {
+    Packet { flags, ..Packet::udp_of("10.1.0.9", "10.2.0.9", octets) }
+}
+
+fn v6(octets: usize) -> Packet {
+    Packet::udp_of("2001:db8:1::9", "2001:db8:2::9", octets)
+}
+
+/// Sends `packet` from a host on the LAN; returns what was sent to the peer, opened, and what the host is told.
+fn through(tunnel: &Tunnel, gateway: &mut Gateway, packet: &Packet) -> (Vec<Packet>, Vec<Packet>) {
+    gateway.from_host_on(LAN, packet);
+    gateway.poll();
+    let sent = gateway.to_peer();
+    assert!(sent.iter().all(|outer| outer.emit().len() <= 1500));
+    let opened = sent.iter().map(|outer| tunnel.peer(Side::A).open(0, outer).1).collect();
+    (opened, gateway.to_hosts(LAN))
+}
+
+#[test]
+fn the_largest_packet_passes_and_one_octet_more_is_told_the_mtu_that_fits() {
+    for tunnel in kinds() {
+        let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+        let most = largest(&tunnel);
+        for packet in [v4(most, DF), v6(most)] {
+            let (opened, told) = through(&tunnel, &mut gateway, &packet);
+            assert_eq!((opened, told), (vec![packet.after_hops(1)], vec![]));
+        }
+        gateway.no_drops();
+        let (opened, told) = through(&tunnel, &mut gateway, &v4(most + 1, DF));
+        assert_eq!(opened, []);
+        let [icmp] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(
+            (icmp.proto, icmp.src.to_string(), icmp.dst.to_string()),
+            (ICMP, "10.1.0.1".into(), "10.1.0.9".into())
+        );
+        assert_eq!(icmp.payload[..2], [3, 4]);
+        assert_eq!(icmp.payload[4..8], u32::try_from(most).unwrap().to_be_bytes());
+        let (opened, told) = through(&tunnel, &mut gateway, &v6(most + 1));
+        assert_eq!(opened, []);
+        let [icmp] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((icmp.proto, icmp.src.to_string()), (ICMPV6, "2001:db8:1::1".into()));
+        assert_eq!(icmp.payload[..2], [2, 0]);
+        assert_eq!(icmp.payload[4..8], u32::try_from(most).unwrap().to_be_bytes());
+        assert!(icmp.emit().len() <= 1280, "RFC 4443 section 2.4 (c)");
+        gateway.only_drops(DropReason::MtuExceeded, 2);
+    }
+}
+
+/// Puts fragments together as a host does.
+fn reassembled(pieces: &[Packet]) -> Packet {
+    let whole = Packet { flags: 0, payload: Vec::new(), ..pieces[0].clone() };
+    let mut payload = vec![None; 65_536];
+    let mut end = 0;
+    for piece in pieces {
+        assert_eq!(
+            (piece.src, piece.dst, piece.proto, piece.ident),
+            (whole.src, whole.dst, whole.proto, whole.ident)
+        );
+        let at = usize::from(piece.flags & 0x1fff) * 8;
+        for (place, octet) in payload[at..].iter_mut().zip(&piece.payload) {
+            assert_eq!(place.replace(*octet), None, "pieces overlap");
+        }
+        if piece.flags & MF == 0 {
+            end = at + piece.payload.len();
+        } else {
+            assert_eq!(piece.payload.len() % 8, 0);
+        }
+    }
+    Packet { payload: payload[..end].iter().map(|octet| octet.unwrap()).collect(), ..whole }
+}
+
+#[test]
+fn ipv4_that_may_be_fragmented_goes_in_pieces_that_a_host_puts_together() {
+    for tunnel in kinds() {
+        let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+        for octets in [largest(&tunnel) + 1, 1500] {
+            let packet = v4(octets, 0);
+            let (opened, told) = through(&tunnel, &mut gateway, &packet);
+            assert_eq!((opened.len(), told.len()), (2, 0));
+            assert!(opened.iter().all(|piece| piece.emit().len() <= largest(&tunnel)));
+            assert_eq!(reassembled(&opened), packet.after_hops(1));
+        }
+        gateway.no_drops();
+    }
+}
+
+#[test]
+fn an_interface_with_an_mtu_of_its_own_is_kept_to_it() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway =
+        Plan::new(Side::A).with(|topology| topology.interfaces[0].mtu = Some(1280)).start(&[&tunnel]);
+    let (opened, _) = through(&tunnel, &mut gateway, &v4(1280, DF));
+    assert_eq!(opened.len(), 1);
+    let (opened, told) = through(&tunnel, &mut gateway, &v4(1281, DF));
+    assert_eq!((opened.len(), told[0].payload[4..8].to_vec()), (0, 1280_u32.to_be_bytes().to_vec()));
+}
+
+#[test]
+fn what_comes_out_of_a_tunnel_and_is_too_long_for_the_port_is_told_through_the_tunnel() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).with(|topology| topology.ports[0].mtu = 1000).start(&[&tunnel]);
+    let long = Packet { flags: DF, ..Packet::udp_of("10.2.0.9", "10.1.0.9", 1001) };
+    gateway.from_peer(&tunnel.peer(Side::B).seal(1, &long));
+    gateway.poll();
+    assert_eq!(gateway.to_hosts(LAN), []);
+    let sent = gateway.to_peer();
+    let (_, icmp) = tunnel.peer(Side::A).open(0, &sent[0]);
+    assert_eq!((icmp.dst.to_string(), &icmp.payload[..2]), ("10.2.0.9".into(), &[3, 4][..]));
+    assert_eq!(icmp.payload[4..8], 1000_u32.to_be_bytes());
+    gateway.only_drops(DropReason::MtuExceeded, 1);
+    let pieces = Packet { flags: 0, ..long };
+    gateway.from_peer(&tunnel.peer(Side::B).seal(2, &pieces));
+    gateway.poll();
+    assert_eq!(reassembled(&gateway.to_hosts(LAN)), pieces.after_hops(1));
+}
+
+#[test]
+fn clear_packets_between_ports_meet_the_mtu_of_the_port() {
+    let mut gateway = Plan::new(Side::A)
+        .with(|topology| {
+            topology.unprotected = Unprotected::Forward;
+            topology.ports[usize::from(WAN)].mtu = 1000;
+            topology.neighbors.push(neighbor(WAN, "192.0.2.77", HOST));
+        })
+        .start(&[]);
+    let whole = Packet::udp_of("10.1.0.9", "192.0.2.77", 1400);
+    gateway.from_host_on(LAN, &whole);
+    gateway.poll();
+    assert_eq!(reassembled(&gateway.to_hosts(WAN)), whole.clone().after_hops(1));
+    gateway.from_host_on(LAN, &Packet { flags: DF, ..whole });
+    gateway.poll();
+    assert_eq!(gateway.to_hosts(LAN)[0].payload[4..8], 1000_u32.to_be_bytes());
+}
+
+#[test]
+fn what_the_kernel_sends_into_a_tunnel_too_long_is_told_by_its_device() {
+    let tunnel = Tunnel::new(1, 0);
+    let mut gateway = Plan::new(Side::A).policy_based().start(&[&tunnel]);
+    let long = Packet { flags: DF, ..Packet::udp_of("10.1.0.1", "10.2.0.9", 1500) };
+    gateway.from_kernel_wan(&long, mac(Side::B, WAN));
+    gateway.poll();
+    let punted = gateway.punted();
+    assert_eq!(punted.len(), 1, "{:?}", gateway.drops());
+    // The error is for an address of the LAN port, where the kernel has it.
+    assert_eq!(punted[0].0, HostDevice::Port(PortId(LAN)));
+    let icmp = Packet::of_frame(&punted[0].2);
+    assert_eq!(icmp.payload[..2], [3, 4]);
+    gateway.only_drops(DropReason::MtuExceeded, 1);
+}
+
+#[test]
+fn a_packet_whose_ttl_runs_out_is_answered_by_time_exceeded() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    for ttl in [0, 1] {
+        let (opened, told) = through(&tunnel, &mut gateway, &Packet { ttl, ..v4(100, 0) });
+        assert_eq!((opened.len(), &told[0].payload[..2]), (0, &[11, 0][..]));
+        let (opened, told) = through(&tunnel, &mut gateway, &Packet { ttl, ..v6(100) });
+        assert_eq!((opened.len(), &told[0].payload[..2]), (0, &[3, 0][..]));
+    }
+    gateway.only_drops(DropReason::TtlExpired, 4);
+}
+
+#[test]
+fn no_error_is_about_an_error_a_later_fragment_or_a_group() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    let unreachable = Packet::icmp("10.1.0.9", "10.2.0.9", 3, 1, &[0; 40]);
+    let unreachable6 = Packet::icmp("2001:db8:1::9", "2001:db8:2::9", 1, 0, &[0; 60]);
+    for packet in [unreachable, unreachable6, v4(100, 100)] {
+        let (opened, told) = through(&tunnel, &mut gateway, &Packet { ttl: 1, ..packet });
+        assert_eq!((opened.len(), told.len()), (0, 0));
+    }
+    // Questions of ICMP are no errors.
+    let echo = Packet::icmp("10.1.0.9", "10.2.0.9", 8, 0, &[0; 40]);
+    assert_eq!(through(&tunnel, &mut gateway, &Packet { ttl: 1, ..echo }).1.len(), 1);
+    gateway.only_drops(DropReason::TtlExpired, 4);
+}
+
+#[test]
+fn errors_are_made_at_a_limited_rate() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    for _ in 0..1000 {
+        gateway.from_host_on(LAN, &Packet { ttl: 1, ..v4(100, 0) });
+    }
+    gateway.poll();
+    let told = gateway.to_hosts(LAN).len();
+    assert!((1..=200).contains(&told), "{told}");
+}
