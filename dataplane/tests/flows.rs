@@ -2,10 +2,16 @@
 //! The accounts add up at the end of each test.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use node::Node;
-use node::octets::{Udp, seq, tags, udp_ports};
-use node::records::{THERE, Way, keying};
+use dataplane::path::host::{HostDevice, PuntClass};
+use dataplane::path::shared::Notice;
+use dataplane::ports::{InterfaceId, PortId};
+use dataplane::tables::topology::Topology;
+use esp::DropReason;
+use node::octets::{MAC, OWN_MAC, Udp, seq, spi, tags, udp_ports};
+use node::records::{THERE, Way, keying, selector};
 use node::site::site;
+use node::{LAN, Node, WAN};
+use shm_protocol::policy::PolicyDirection::{Fwd, Out};
 use shm_protocol::sa::{EncapPorts, KeyOctets, Sa};
 
 mod node;
@@ -17,7 +23,11 @@ const HOST_2_V6: &str = "2001:db8:2::9";
 
 /// Gateways 1 and 2 with an SA from 1 to 2 in slot 3 of either, changed alike.
 fn pair(way: Way, change: impl Fn(&mut Sa)) -> (Node, Node) {
-    let (mut sender, mut receiver) = (Node::new(site(1)), Node::new(site(2)));
+    joined(Node::new(site(1)), Node::new(site(2)), way, change)
+}
+
+/// As [`pair`], of these gateways.
+fn joined(mut sender: Node, mut receiver: Node, way: Way, change: impl Fn(&mut Sa)) -> (Node, Node) {
     let changed = |mut sa: Sa| {
         change(&mut sa);
         sa
@@ -84,7 +94,7 @@ fn the_newest_sa_sends_and_every_sa_is_accepted() {
     receiver.commit(|records| _ = records.put_sa(&THERE.receives(4)));
     sender.commit(|records| _ = records.put_sa(&THERE.sends(4)));
     let new = sender.seals(&numbered(2, 2));
-    let spis: Vec<_> = [&old, &new].map(|frames| node::octets::spi(&frames[0])).into();
+    let spis: Vec<_> = [&old, &new].map(|frames| spi(&frames[0])).into();
     assert_eq!(spis, [THERE.sends(3).spi.0, THERE.sends(4).spi.0]);
     assert_eq!(tags(&receiver.opens(&new)), [2, 3]);
     assert_eq!(tags(&receiver.opens(&old)), [0, 1]);
@@ -132,10 +142,124 @@ fn a_hub_takes_packets_out_of_one_tunnel_into_another() {
     });
     let frames = sender.seals(&[Udp::new(HOST_1, "10.3.0.9").tag(8).packet()]);
     hub.offer(node::WAN, &frames);
-    let relayed = hub.sent(node::WAN);
-    assert_eq!((relayed.len(), hub.sent(node::LAN).len()), (1, 0));
+    let relayed = hub.sent(WAN);
+    assert_eq!((relayed.len(), hub.sent(LAN).len()), (1, 0));
     let delivered = spoke.opens(&relayed);
     assert_eq!((tags(&delivered), delivered[0][8]), (vec![8], 61), "three gateways, three hops");
     assert_eq!(sender.drops() + hub.drops() + spoke.drops(), 0);
     add_up(&[&sender, &hub, &spoke]);
+}
+
+#[test]
+fn tunnels_by_policy_and_by_route_work_side_by_side() {
+    let (mut sender, mut receiver) = pair(THERE, |_| {});
+    let by_policy = THERE.in_tunnel(0);
+    let selector = selector(("10.1.0.0", "10.1.0.255"), ("10.2.1.0", "10.2.1.255"));
+    sender.commit(|records| {
+        records.put_sa(&by_policy.sends(6)).put_policy(&by_policy.policy(10, Out, selector));
+    });
+    receiver.commit(|records| {
+        records.put_sa(&by_policy.receives(6)).put_policy(&by_policy.policy(10, Fwd, selector));
+    });
+    let packets = [HOST_2, "10.2.1.9"].map(|dst| Udp::new(HOST_1, dst).packet());
+    let frames = sender.seals(&packets);
+    let mut spis: Vec<_> = frames.iter().map(|frame| spi(frame)).collect();
+    spis.sort_unstable();
+    assert_eq!(spis, [THERE.sends(3).spi.0, by_policy.sends(6).spi.0]);
+    assert_eq!(receiver.opens(&frames).len(), 2);
+    // In clear the one is not expected from outside.
+    receiver.offer(WAN, &[Udp::new(HOST_1, "10.2.1.9").frame()]);
+    assert_eq!((receiver.sent(LAN).len(), receiver.dropped(DropReason::Unprotected)), (0, 1));
+    assert_eq!(sender.drops(), 0);
+    add_up(&[&sender, &receiver]);
+}
+
+/// A gateway whose kernel has a device for each port and interface.
+fn with_netdevs(own: u8) -> Node {
+    Node::new(Topology { netdevs: true, ..site(own) })
+}
+
+#[test]
+fn the_host_sends_by_its_tun_and_gets_by_its_tun_what_the_tunnel_brings_for_it() {
+    let (mut sender, mut receiver) = joined(with_netdevs(1), with_netdevs(2), THERE, |_| {});
+    let tun = HostDevice::Interface(InterfaceId(0));
+    let to_host = Udp::new("10.91.0.1", HOST_2).tag(1).packet();
+    let to_gateway = Udp::new("10.91.0.1", "10.91.0.2").tag(2).packet();
+    sender.host_sends(tun, &to_host);
+    sender.host_sends(tun, &to_gateway);
+    let frames = sender.sent(WAN);
+    assert_eq!(tags(&receiver.opens(&frames)), [1]);
+    assert_eq!(receiver.punted(), [(tun, PuntClass::Local, to_gateway)]);
+    assert_eq!(sender.drops() + receiver.drops(), 0);
+    add_up(&[&sender, &receiver]);
+}
+
+#[test]
+fn ike_goes_to_the_host_whatever_the_policies() {
+    let (_, mut gateway) = joined(Node::new(site(1)), with_netdevs(2), THERE.in_tunnel(0), |_| {});
+    // The four zero octets at the start of the payload tell IKE on port 4500.
+    let frames = [(500, 500), (4500, 4500), (61234, 4500)]
+        .map(|ports| Udp { ports, ..Udp::new("192.0.2.1", "192.0.2.2") }.frame());
+    gateway.offer(WAN, &frames);
+    let tap = HostDevice::Port(PortId(1));
+    let expected: Vec<_> =
+        frames.iter().map(|frame| (tap, PuntClass::Ike, [&OWN_MAC[..], &frame[6..]].concat())).collect();
+    assert_eq!(gateway.punted(), expected);
+    assert_eq!(gateway.drops(), 0);
+    gateway.adds_up();
+}
+
+/// An ARP frame; `op` 1 asks, 2 answers.
+fn arp(op: u8, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
+    let fixed = [8, 6, 0, 1, 8, 0, 6, 4, 0, op];
+    [&OWN_MAC[..], &MAC, &fixed, &MAC, &sender, &[0; 6], &target].concat()
+}
+
+#[test]
+fn without_netdevs_the_gateway_answers_arp() {
+    let mut gateway = Node::new(site(2));
+    gateway.offer(WAN, &[arp(1, [192, 0, 2, 77], [192, 0, 2, 2]), arp(1, [192, 0, 2, 77], [192, 0, 2, 5])]);
+    let sent = gateway.sent(WAN);
+    assert_eq!(sent.len(), 1, "only for its own address");
+    let reply = [&MAC[..], &OWN_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2], &OWN_MAC, &[192, 0, 2, 2], &MAC];
+    assert_eq!(sent[0], [reply.concat(), vec![192, 0, 2, 77]].concat());
+    let learnt = Notice::Learnt { port: PortId(1), ip: node::ip("192.0.2.77"), mac: MAC };
+    assert_eq!(gateway.notices(), [learnt]);
+    gateway.adds_up();
+}
+
+#[test]
+fn without_netdevs_the_gateway_asks_and_sends_what_waited() {
+    let unknown = Topology { neighbors: Vec::new(), ..site(1) };
+    let (mut sender, mut receiver) = joined(Node::new(unknown), Node::new(site(2)), THERE, |_| {});
+    let asked = sender.seals(&numbered(5, 1));
+    let question = [&[0xff; 6][..], &OWN_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &OWN_MAC, &[192, 0, 2, 1]];
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0][..32], question.concat());
+    assert_eq!(asked[0][38..], [192, 0, 2, 2]);
+    sender.offer(WAN, &[arp(2, [192, 0, 2, 2], [192, 0, 2, 1])]);
+    sender.take_notices();
+    assert_eq!(tags(&receiver.opens(&sender.sent(WAN))), [5]);
+    assert_eq!(sender.drops(), sender.dropped(DropReason::NeighborMessage));
+    add_up(&[&sender, &receiver]);
+}
+
+#[test]
+fn with_netdevs_arp_is_the_hosts_and_the_engine_has_it_ask() {
+    let topology = Topology { netdevs: true, neighbors: Vec::new(), ..site(1) };
+    let (mut gateway, _) = joined(Node::new(topology), Node::new(site(2)), THERE, |_| {});
+    let question = arp(1, [192, 0, 2, 2], [192, 0, 2, 1]);
+    assert_eq!(gateway.seals(&numbered(5, 1)), [[0_u8; 0]; 0]);
+    let missing = Notice::Missing { destination: node::ip("192.0.2.2"), port: PortId(1) };
+    assert_eq!(gateway.notices(), [missing]);
+    gateway.offer(WAN, std::slice::from_ref(&question));
+    assert_eq!(gateway.sent(WAN), [[0_u8; 0]; 0]);
+    assert_eq!(gateway.punted(), [(HostDevice::Port(PortId(1)), PuntClass::Neighbor, question)]);
+    gateway.take_notices();
+    assert_eq!(
+        (gateway.sent(WAN).len(), gateway.drops()),
+        (1, 0),
+        "what waited leaves by what was overheard"
+    );
+    gateway.adds_up();
 }

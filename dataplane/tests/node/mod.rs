@@ -122,6 +122,23 @@ impl Node {
         while self.paths.iter_mut().map(|path| path.poll(self.now_ns)).sum::<usize>() > 0 {}
     }
 
+    /// Polls every worker in a thread of its own until the frames it was offered are taken, then all until none has
+    /// anything left.
+    pub(crate) fn run_in_threads(&mut self) {
+        let now_ns = self.now_ns;
+        let start = std::sync::Barrier::new(self.paths.len());
+        std::thread::scope(|scope| {
+            for path in &mut self.paths {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    while path.poll(now_ns) > 0 {}
+                });
+            }
+        });
+        self.run();
+    }
+
     /// Lets frames arrive at the first worker, whoever they were sent to.
     pub(crate) fn offer(&mut self, port: usize, frames: &[Vec<u8>]) {
         self.offer_to(0, port, frames);
