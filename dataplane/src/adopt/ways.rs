@@ -16,6 +16,9 @@ impl<S: KeySchedule> Adopter<S> {
     /// Takes a new configuration: routes, interfaces and static neighbors; ports stay as they are.
     pub fn set_topology(&mut self, topology: Topology) {
         let mut neighbors = (*self.tables.neighbors).clone();
+        for old in &self.tables.topology.neighbors {
+            neighbors.remove(&(old.port, old.ip));
+        }
         neighbors.extend(topology.neighbors.iter().map(|n| ((n.port, n.ip), n.mac)));
         self.tables.neighbors = Arc::new(neighbors);
         self.tables.derived = Arc::new(Derived::of(&topology));
@@ -24,9 +27,9 @@ impl<S: KeySchedule> Adopter<S> {
         self.dirty = true;
     }
 
-    /// Takes up a neighbor's Ethernet address.
+    /// Takes up a neighbor's Ethernet address, unless the configuration names one.
     pub fn learn(&mut self, port: PortId, ip: IpAddr, mac: Mac) {
-        if self.tables.neighbors.get(&(port, ip)) == Some(&mac) {
+        if self.tables.neighbors.get(&(port, ip)) == Some(&mac) || self.is_fixed(port, ip) {
             return;
         }
         Arc::make_mut(&mut self.tables.neighbors).insert((port, ip), mac);
@@ -36,12 +39,15 @@ impl<S: KeySchedule> Adopter<S> {
 
     /// Gives a neighbor up, unless the configuration names it.
     pub fn forget(&mut self, port: PortId, ip: IpAddr) {
-        let fixed = self.tables.topology.neighbors.iter().any(|n| n.port == port && n.ip == ip);
-        if !fixed && self.tables.neighbors.contains_key(&(port, ip)) {
+        if !self.is_fixed(port, ip) && self.tables.neighbors.contains_key(&(port, ip)) {
             Arc::make_mut(&mut self.tables.neighbors).remove(&(port, ip));
             self.resolve_all();
             self.dirty = true;
         }
+    }
+
+    fn is_fixed(&self, port: PortId, ip: IpAddr) -> bool {
+        self.tables.topology.neighbors.iter().any(|fixed| fixed.port == port && fixed.ip == ip)
     }
 
     /// Takes a worker's hint; returns a neighbor to ask the kernel for.

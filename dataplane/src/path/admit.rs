@@ -61,7 +61,12 @@ fn no_policy<K>(tables: &Tables<K>, if_id: IfId, direction: Direction, flow: &Fl
     if elsewhere { DropReason::IfIdMismatch } else { DropReason::InboundNoPolicy }
 }
 
-fn unprotected<K>(tables: &Tables<K>, direction: Direction, flow: &FlowKey) -> Result<(), DropReason> {
+/// Checks a packet that came in clear. Errors: `Unprotected` where a policy wants it protected, `InboundBlocked`.
+pub(super) fn unprotected<K>(
+    tables: &Tables<K>,
+    direction: Direction,
+    flow: &FlowKey,
+) -> Result<(), DropReason> {
     match tables.spd.lookup(IfId::POLICY_BASED, direction, flow).map(|policy| &policy.action) {
         Some(Action::Protect(..)) => Err(DropReason::Unprotected),
         Some(Action::Discard) => Err(DropReason::InboundBlocked),

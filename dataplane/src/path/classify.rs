@@ -13,11 +13,13 @@ use esp::wire::icmp::Icmp;
 use esp::wire::ip::{Ip, Proto};
 use esp::wire::udp;
 
+use super::admit::unprotected;
 use super::context::{Context, From, List, Packet, Transits};
 use super::counters::Stage;
 use super::host::{HostDevice, PuntClass};
 use super::neighbor;
 use crate::ports::{Buffer, PortId, Ports};
+use crate::tables::spd::Direction;
 
 /// An ESP packet for the gateway; `buf` starts at the outer IP header.
 #[derive(Debug)]
@@ -99,6 +101,8 @@ fn examine<P: Ports, K>(
         return Ok(Kind::Nd);
     }
     if stays_on_link(dst) {
+        // Nobody it is for is beyond the host, but it has come in clear. RFC 4301 section 5.2.
+        unprotected(ctx.tables, Direction::In, &FlowKey::of(&ip)?)?;
         return Ok(Kind::Punt(PuntClass::Control));
     }
     if ctx.tables.local(dst).is_some() {

@@ -102,9 +102,9 @@ fn is_esp(ip: &Ip<'_>, flow: &FlowKey) -> bool {
     flow.proto == Proto::ESP || in_udp
 }
 
-/// IKE, its later fragments, and neighbor discovery. RFC: 4301 section 5.1 asks for this bypass.
+/// IKE, its later fragments, and neighbor discovery; nothing else, groups included. RFC: 4301 section 5.1.
 fn bypasses(pieces: &mut IkePieces, ip: &Ip<'_>, flow: &FlowKey) -> bool {
-    if flow.dst.is_multicast() || Icmp::of(ip).is_some_and(|icmp| icmp.is_neighbor_discovery()) {
+    if Icmp::of(ip).is_some_and(|icmp| icmp.is_neighbor_discovery()) {
         return true;
     }
     if flow.fragment {
@@ -135,13 +135,16 @@ fn payload<'a>(ip: &Ip<'a>) -> Option<&'a [u8]> {
 fn ip_packet<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
     interface: InterfaceId,
-    packet: Packet<P::Buf>,
+    mut packet: Packet<P::Buf>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
-    let flow = match FlowKey::parse(packet.buf.data()) {
-        Ok(flow) => flow,
+    let parsed = Ip::parse(packet.buf.data()).and_then(|ip| Ok((FlowKey::of(&ip)?, ip.total_octets())));
+    let (flow, octets) = match parsed {
+        Ok(parsed) => parsed,
         Err(reason) => return ctx.drop(packet, reason),
     };
+    let behind = packet.buf.data().len().saturating_sub(octets);
+    packet.buf.trim(behind);
     let from = From::Tun(interface);
     protect(ctx, Transit { packet, flow: &flow, from }, Exit::Interface(interface), sealing);
 }

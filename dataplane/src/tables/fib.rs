@@ -22,23 +22,30 @@ struct Level<B> {
     targets: FxHashMap<B, Target>,
 }
 
-/// The routes of one family, longest prefix first.
+/// Routes up to which comparing with each is quicker than a hash per prefix length.
+const FEW: usize = 16;
+
+/// The routes of one family, longest prefix first: few are compared with one by one, many are looked up by level.
 #[derive(Clone, Debug)]
-struct Levels<B>(Vec<Level<B>>);
+struct Levels<B> {
+    /// Mask, prefix and target; empty where there are more than [`FEW`].
+    few: Vec<(B, B, Target)>,
+    levels: Vec<Level<B>>,
+}
 
 impl<B> Default for Levels<B> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { few: Vec::new(), levels: Vec::new() }
     }
 }
 
 impl<B: Copy + Ord + std::hash::Hash + std::ops::BitAnd<Output = B>> Levels<B> {
     fn insert(&mut self, bits: B, mask: B, target: Target) {
-        let level = match self.0.iter_mut().position(|level| level.mask == mask) {
-            Some(at) => self.0.get_mut(at),
+        let level = match self.levels.iter_mut().position(|level| level.mask == mask) {
+            Some(at) => self.levels.get_mut(at),
             None => {
-                self.0.push(Level { mask, targets: FxHashMap::default() });
-                self.0.last_mut()
+                self.levels.push(Level { mask, targets: FxHashMap::default() });
+                self.levels.last_mut()
             }
         };
         if let Some(level) = level {
@@ -46,13 +53,25 @@ impl<B: Copy + Ord + std::hash::Hash + std::ops::BitAnd<Output = B>> Levels<B> {
         }
     }
 
+    /// Puts the longest prefix first; after the last route.
     fn sort(&mut self) {
-        self.0.sort_by_key(|level| std::cmp::Reverse(level.mask));
+        self.levels.sort_by_key(|level| std::cmp::Reverse(level.mask));
+        let all = self
+            .levels
+            .iter()
+            .flat_map(|level| level.targets.iter().map(|(prefix, target)| (level.mask, *prefix, *target)));
+        let all: Vec<_> = all.collect();
+        if all.len() <= FEW {
+            self.few = all;
+            self.levels.clear();
+        }
     }
 
     #[inline]
     fn lookup(&self, bits: B) -> Option<&Target> {
-        self.0.iter().find_map(|level| level.targets.get(&(bits & level.mask)))
+        let few = self.few.iter().find(|(mask, prefix, _)| bits & *mask == *prefix);
+        let found = few.map(|(_, _, target)| target);
+        found.or_else(|| self.levels.iter().find_map(|level| level.targets.get(&(bits & level.mask))))
     }
 }
 
@@ -150,6 +169,17 @@ mod tests {
         assert_eq!(port_of(&fib, "10.9.2.3"), Some(8));
         assert_eq!(port_of(&fib, "172.16.0.1"), Some(7));
         assert_eq!(port_of(&fib, "192.0.2.77"), Some(0), "connected");
+    }
+
+    #[test]
+    fn many_routes_are_looked_up_as_few_are() {
+        let many: Vec<_> = (0..200_u16).map(|n| (format!("10.{n}.0.0/16"), n)).collect();
+        let mut all: Vec<_> = many.iter().map(|(to, port)| (to.as_str(), *port)).collect();
+        all.extend([("10.7.3.0/24", 300), ("0.0.0.0/0", 400)]);
+        let fib = Fib::build(&topology(&all));
+        for (to, port) in [("10.7.3.9", 300), ("10.7.4.9", 7), ("10.199.0.1", 199), ("11.0.0.1", 400)] {
+            assert_eq!(port_of(&fib, to), Some(port), "{to}");
+        }
     }
 
     #[test]
