@@ -24,7 +24,7 @@ use shm_protocol::sa::{Direction, Sa};
 use shm_protocol::sad::{SadWriter, Transaction};
 
 use crate::records::{Side, Tunnel};
-use crate::wire::{Mac, Packet, frame, ip};
+use crate::wire::{Mac, Packet, ip};
 
 pub(crate) const LAN: u16 = 0;
 pub(crate) const WAN: u16 = 1;
@@ -177,8 +177,7 @@ impl Gateway {
         let (publisher, subscribers) = publish::channel(Tables::new(topology.clone()), workers);
         let shared: Vec<_> = (0..workers).map(|_| WorkerShared::new(topology.ports.len())).collect();
         let worker = |(index, subscriber)| {
-            let wires = vec![Wire::default(); topology.ports.len()];
-            let wires: Vec<_> = wires.iter().map(|_| Wire::default()).collect();
+            let wires: Vec<_> = topology.ports.iter().map(|_| Wire::default()).collect();
             let ports = MemPorts::new(wires.clone());
             let path = Path::new(index, ports, crypto.engine().unwrap(), subscriber, shared.clone(), || 0);
             Worker { path, shared: Arc::clone(&shared[index]), wires }
@@ -434,9 +433,4 @@ impl Drop for Gateway {
             self.account();
         }
     }
-}
-
-/// A frame that is not IP.
-pub(crate) fn other_frame(side: Side, port: u16, kind: u16, payload: &[u8]) -> Vec<u8> {
-    frame(mac(side, port), HOST, kind, payload)
 }

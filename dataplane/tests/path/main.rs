@@ -13,6 +13,8 @@ mod peer;
 mod records;
 mod wire;
 
+mod host;
+mod neighbors;
 mod replay;
 mod size;
 mod tunnels;

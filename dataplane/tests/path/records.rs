@@ -10,7 +10,7 @@ use shm_protocol::sa::{
 };
 use shm_protocol::sad::Transaction;
 use shm_protocol::secret::{Salt, SecretKey};
-use shm_protocol::selector::{AddressRange, Family, PortRange, SelectorRecord};
+use shm_protocol::selector::{AddressRange, PortRange, SelectorRecord};
 
 use crate::peer::PeerSa;
 use crate::wire::ip;
@@ -44,6 +44,7 @@ pub(crate) type Nets = (&'static str, &'static str);
 pub(crate) const NETS4: Nets = ("10.1.0.0/16", "10.2.0.0/16");
 pub(crate) const NETS6: Nets = ("2001:db8:1::/48", "2001:db8:2::/48");
 pub(crate) const ANY4: Nets = ("0.0.0.0/0", "0.0.0.0/0");
+pub(crate) const ANY6: Nets = ("::/0", "::/0");
 
 /// A pair of SAs, one each way, and the policies that ask for them.
 #[derive(Clone)]
@@ -256,9 +257,4 @@ pub(crate) fn plain_policy(
         users: 1,
         mark: Mark::default(),
     }
-}
-
-/// Every address of IPv6, where a test needs it.
-pub(crate) fn family_of(net: &str) -> Family {
-    Family::of(ip(net.split_once('/').unwrap().0))
 }
