@@ -10,6 +10,7 @@ use shm_protocol::policy::{Action as RecordAction, Policy as PolicyRecord};
 use shm_protocol::sa::{Direction as SaDirection, Sa};
 
 use super::convert;
+use crate::path::shared::Limit;
 use crate::tables::Tables;
 use crate::tables::sa::{InboundSa, OutboundSa};
 use crate::tables::spd::{Action, Direction, Policy, Template};
@@ -22,6 +23,8 @@ pub(super) struct Adoptee {
     pub(super) if_id: IfId,
     /// Window it runs with; kept for its life, because a worker may be using it.
     pub(super) window_pkts: u32,
+    /// Limits that were reported, one bit each.
+    reported: u8,
     spi: Spi,
     direction: SaDirection,
     way: Way,
@@ -79,6 +82,15 @@ impl<K> Book<K> {
         Some((sa.spi, sa.if_id, sa.direction))
     }
 
+    /// Whether a limit of an SA is reported for the first time since the SA was put or updated.
+    pub(super) fn report(&mut self, slot: u32, uid: u64, limit: Limit) -> bool {
+        let Some(sa) = self.sas.get_mut(&slot).filter(|sa| sa.uid.get() == uid) else { return false };
+        let bit = 1 << limit as u8;
+        let first = sa.reported & bit == 0;
+        sa.reported |= bit;
+        first
+    }
+
     /// Returns the interface id of a policy.
     pub(super) fn policy_if_id(&self, slot: u32) -> Option<IfId> {
         self.policies.get(&slot).map(|policy| policy.if_id)
@@ -93,7 +105,7 @@ impl<K> Book<K> {
     pub(super) fn put_sa(&mut self, sa: &Sa, window_pkts: u32) {
         let way = (sa.if_id, sa.src, sa.dst);
         let (slot, uid, if_id, spi, direction) = (sa.slot, sa.uid, sa.if_id, sa.spi, sa.direction);
-        let adoptee = Adoptee { slot, uid, if_id, window_pkts, spi, direction, way };
+        let adoptee = Adoptee { slot, uid, if_id, window_pkts, reported: 0, spi, direction, way };
         if let Some(old) = self.sas.insert(slot.index(), adoptee) {
             self.unlink(&old);
         }

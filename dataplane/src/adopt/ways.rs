@@ -59,6 +59,7 @@ impl<S: KeySchedule> Adopter<S> {
                 return Some(Ask { port, ip });
             }
             Notice::Learnt { port, ip, mac } => self.learn(port, ip, mac),
+            Notice::Limit { slot, uid, limit } if !self.book.report(slot, uid, limit) => {}
             Notice::Acquire { .. } | Notice::Limit { .. } | Notice::Mapping { .. } => {
                 if let Some(event) = events::of(&notice, &self.book, now_ns) {
                     self.live.raise(&event);

@@ -13,6 +13,7 @@ use super::icmp::Complaints;
 use super::ike_pieces::IkePieces;
 use super::limiter::Limiter;
 use super::shared::{Notice, WorkerShared};
+use super::told::Told;
 use super::tx::Outputs;
 use crate::ports::{InterfaceId, PortId, Ports};
 use crate::tables::Tables;
@@ -120,6 +121,7 @@ pub(super) struct Context<'a, P: Ports, K> {
     pub(super) held: &'a mut Held<P::Buf>,
     pub(super) complaints: &'a mut Complaints<P::Buf>,
     pub(super) limiter: &'a mut Limiter,
+    pub(super) told: &'a mut Told,
     pub(super) ike_pieces: &'a mut IkePieces,
     /// CLOCK_BOOTTIME, read once for the whole pass.
     pub(super) now_ns: u64,

@@ -33,7 +33,7 @@ pub(super) fn decap<'t, P: Ports, K>(
         }
         let octets = opening.esp.arrived.text_octets() as u64;
         if let Err(limit) = usage.take(usage::Side::In, &sa.common, octets, ctx.now_ns) {
-            ctx.notice(Notice::Limit { slot: sa.common.slot, uid: sa.common.uid, limit });
+            ctx.notice_once(Notice::Limit { slot: sa.common.slot, uid: sa.common.uid, limit });
             ctx.drop(opening.esp.packet, DropReason::InboundExpired);
             continue;
         }
@@ -47,7 +47,7 @@ pub(super) fn decap<'t, P: Ports, K>(
         }
     }
     for (slot, uid, limit) in usage.finish() {
-        ctx.notice(Notice::Limit { slot, uid, limit });
+        ctx.notice_once(Notice::Limit { slot, uid, limit });
     }
     ctx.spent(Stage::Decap, count, start);
 }
@@ -85,12 +85,12 @@ fn strip<B: Buffer, K>(mut opening: Opening<'_, B, K>) -> Result<(Packet<B>, Flo
 }
 
 /// An authentic packet from elsewhere: the peer's NAT has moved it. RFC: 7296 section 2.23.
-fn notice_mapping<P: Ports, K>(ctx: &Context<'_, P, K>, opening: &Opening<'_, P::Buf, K>) {
+fn notice_mapping<P: Ports, K>(ctx: &mut Context<'_, P, K>, opening: &Opening<'_, P::Buf, K>) {
     let (common, arrived) = (&opening.sa.common, &opening.esp.arrived);
     if let (Some(known), Some(seen)) = (common.encap, arrived.udp)
         && (known.src != seen.src || common.src != arrived.src)
     {
         let (slot, uid) = (common.slot, common.uid);
-        ctx.notice(Notice::Mapping { slot, uid, address: arrived.src, port: seen.src });
+        ctx.notice_once(Notice::Mapping { slot, uid, address: arrived.src, port: seen.src });
     }
 }

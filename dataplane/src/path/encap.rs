@@ -82,13 +82,13 @@ fn admit<'t, P: Ports, K>(
             Ok(()) => built.push(Built { sealing: one, layout, seq: UNNUMBERED }),
             Err(limit) => {
                 common.live.record().out_exhausted.fetch_add(1, Relaxed);
-                ctx.notice(Notice::Limit { slot: common.slot, uid: common.uid, limit });
+                ctx.notice_once(Notice::Limit { slot: common.slot, uid: common.uid, limit });
                 ctx.drop(one.packet, DropReason::OutboundExpired);
             }
         }
     }
     for (slot, uid, limit) in usage.finish() {
-        ctx.notice(Notice::Limit { slot, uid, limit });
+        ctx.notice_once(Notice::Limit { slot, uid, limit });
     }
 }
 
@@ -104,7 +104,7 @@ fn room<B: Buffer, K>(packet: &mut Packet<B>, sa: &OutboundSa<K>) -> Result<Layo
 }
 
 /// Takes sequence numbers: one addition for packets in a row that share an SA.
-fn number<P: Ports, K>(ctx: &Context<'_, P, K>, built: &mut [Built<'_, P::Buf, K>]) {
+fn number<P: Ports, K>(ctx: &mut Context<'_, P, K>, built: &mut [Built<'_, P::Buf, K>]) {
     for run in built.chunk_by_mut(|a, b| std::ptr::eq(a.sealing.sa, b.sealing.sa)) {
         let Some(sa) = run.first().map(|first| &first.sealing.sa.common) else { continue };
         let record = sa.live.record();
@@ -118,9 +118,9 @@ fn number<P: Ports, K>(ctx: &Context<'_, P, K>, built: &mut [Built<'_, P::Buf, K
         let (slot, uid) = (sa.slot, sa.uid);
         if taken.usable < wanted {
             record.out_exhausted.fetch_add(u64::from(wanted - taken.usable), Relaxed);
-            ctx.notice(Notice::Limit { slot, uid, limit: Limit::HardSequence });
-        } else if (taken.first..taken.first.saturating_add(u64::from(wanted))).contains(&soft(limit)) {
-            ctx.notice(Notice::Limit { slot, uid, limit: Limit::SoftSequence });
+            ctx.notice_once(Notice::Limit { slot, uid, limit: Limit::HardSequence });
+        } else if taken.first.saturating_add(u64::from(wanted)) > soft(limit) {
+            ctx.notice_once(Notice::Limit { slot, uid, limit: Limit::SoftSequence });
         }
     }
 }

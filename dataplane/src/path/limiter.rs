@@ -51,8 +51,10 @@ pub(super) struct Limiter {
     local: Bucket,
     /// ICMP errors. RFC: 1812 section 4.3.2.8, 4443 section 2.4 (f).
     pub(super) icmp: Bucket,
-    /// Questions for an SA or a neighbor.
+    /// Questions for a neighbor.
     pub(super) asks: Bucket,
+    /// Questions for an SA.
+    pub(super) acquires: Bucket,
 }
 
 impl Limiter {
@@ -64,6 +66,7 @@ impl Limiter {
             local: Bucket::new(200_000, 10_000),
             icmp: Bucket::new(1_000, 100),
             asks: Bucket::new(1_000, 100),
+            acquires: Bucket::new(1_000, 100),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod shared;
 
 mod context;
 mod limiter;
+mod told;
 
 mod rx;
 
@@ -61,6 +62,7 @@ use ike_pieces::IkePieces;
 use limiter::Limiter;
 use protect::SealList;
 use shared::{Handoff, Work, WorkerShared};
+use told::Told;
 use tx::Outputs;
 
 /// One worker's packet path: every queue it owns, polled to completion.
@@ -74,6 +76,7 @@ pub struct Path<P: Ports, A: Aead> {
     held: Held<P::Buf>,
     complaints: Complaints<P::Buf>,
     limiter: Limiter,
+    told: Told,
     ike_pieces: IkePieces,
     cycles: fn() -> u64,
 }
@@ -102,6 +105,7 @@ impl<P: Ports, A: Aead> Path<P, A> {
             held: Held::new(),
             complaints: ArrayVec::new(),
             limiter: Limiter::new(),
+            told: Told::new(),
             ike_pieces: IkePieces::new(),
             cycles,
         }
@@ -121,6 +125,7 @@ impl<P: Ports, A: Aead> Path<P, A> {
             held: &mut self.held,
             complaints: &mut self.complaints,
             limiter: &mut self.limiter,
+            told: &mut self.told,
             ike_pieces: &mut self.ike_pieces,
             now_ns,
             cycles: self.cycles,

@@ -119,7 +119,7 @@ fn without_sa<P: Ports, K>(
     flow: &FlowKey,
 ) -> DropReason {
     if let Some(policy) = policy
-        && ctx.limiter.asks.take(ctx.now_ns)
+        && ctx.limiter.acquires.take(ctx.now_ns)
     {
         ctx.notice(Notice::Acquire { policy: policy.slot, flow: *flow });
     }

@@ -42,7 +42,7 @@ pub enum Work {
 }
 
 /// Something the control thread should know. A hint: the truth is in the tables and in `live`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A packet waits for the Ethernet address of the way to this address.
     Missing {
