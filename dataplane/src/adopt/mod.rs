@@ -127,10 +127,11 @@ impl<S: KeySchedule> Adopter<S> {
         }
         self.retire();
         self.gather();
-        let records = self.work();
+        let (records, done) = self.work();
         let published = self.publish();
         self.acknowledge();
-        Adopted { records, published, more: records > 0 && !self.todo.is_empty() }
+        // What has to be visited again waits for a writer or a worker: to look at once would be to look in vain.
+        Adopted { records, published, more: done > 0 && !self.todo.is_empty() }
     }
 
     /// Looks whether both files are still the ones that are mapped; attaches `sad` when it appears.
@@ -232,16 +233,19 @@ impl<S: KeySchedule> Adopter<S> {
         self.sad = Some(sad);
     }
 
-    /// Visits the records named, at most [`CHANGES_PER_STEP`] of them; returns how many.
-    fn work(&mut self) -> usize {
-        let Some(sad) = self.sad.take() else { return 0 };
-        let mut visited = 0;
+    /// Visits the records named, at most [`CHANGES_PER_STEP`] of them; returns how many, and how many need no other
+    /// visit.
+    fn work(&mut self) -> (usize, usize) {
+        let Some(sad) = self.sad.take() else { return (0, 0) };
+        let (mut visited, mut done) = (0, 0);
         if sad.instance() == self.live.instance() {
             let count = self.todo.len().min(CHANGES_PER_STEP);
             for _ in 0..count {
                 let Some(change) = self.todo.pop_front() else { break };
                 visited += 1;
-                if !self.visit(&sad, change) {
+                if self.visit(&sad, change) {
+                    done += 1;
+                } else {
                     self.todo.push_back(change);
                 }
             }
@@ -251,7 +255,7 @@ impl<S: KeySchedule> Adopter<S> {
             self.scan(&sad);
         }
         self.sad = Some(sad);
-        visited
+        (visited, done)
     }
 
     /// Takes up one record; false if it has to be visited again.

@@ -112,8 +112,8 @@ fn number<P: Ports, K>(ctx: &mut Context<'_, P, K>, built: &mut [Built<'_, P::Bu
         let wanted = u32::try_from(run.len()).unwrap_or(u32::MAX);
         //= rfc4303#3.3.3
         let taken = seq::take(&record.next_seq, wanted, limit);
-        for (one, seq) in run.iter_mut().zip(taken.first..).take(taken.usable as usize) {
-            one.seq = seq;
+        for (one, after) in run.iter_mut().zip(0..u64::from(taken.usable)) {
+            one.seq = taken.first + after;
         }
         let (slot, uid) = (sa.slot, sa.uid);
         if taken.usable < wanted {

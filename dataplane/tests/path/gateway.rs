@@ -150,7 +150,7 @@ pub(crate) struct Gateway {
     pub(crate) now_ns: u64,
     pub(crate) adopter: Adopter<Crypto>,
     pub(crate) workers: Vec<Worker>,
-    pub(crate) writer: SadWriter,
+    writer: Option<SadWriter>,
     events: Option<(LiveReader, EventCursor)>,
     topology: Topology,
     temp: Option<tempfile::TempDir>,
@@ -191,7 +191,7 @@ impl Gateway {
             now_ns,
             adopter,
             workers,
-            writer,
+            writer: Some(writer),
             events: Some((reader, cursor)),
             topology,
             temp: Some(temp),
@@ -200,13 +200,11 @@ impl Gateway {
         gateway
     }
 
-    /// The engine ends without a word, another starts on the same directory and the same bridge.
+    /// The engine ends without a word, another starts on the same directory; the bridge goes on.
     pub(crate) fn restarted(mut self) -> Self {
         self.account();
+        let (temp, writer) = (self.temp.take().unwrap(), self.writer.take().unwrap());
         let workers = self.workers.len();
-        let temp = self.temp.take().unwrap();
-        let dir = RuntimeDir::open(temp.path()).unwrap();
-        let writer = SadWriter::open(&dir, 256, DEADLINE).unwrap();
         let plan = Plan { side: self.side, topology: self.topology.clone(), workers };
         let now_ns = self.now_ns + MS;
         drop(self);
@@ -231,7 +229,17 @@ impl Gateway {
     pub(crate) fn write(&mut self, changes: impl FnOnce(&mut Transaction)) {
         let mut transaction = Transaction::new();
         changes(&mut transaction);
-        self.writer.commit(&transaction, DEADLINE).unwrap();
+        self.bridge().commit(&transaction, DEADLINE).unwrap();
+    }
+
+    pub(crate) fn bridge(&mut self) -> &mut SadWriter {
+        self.writer.as_mut().unwrap()
+    }
+
+    /// The bridge starts again, and makes a new `sad` if there is none.
+    pub(crate) fn restart_bridge(&mut self) {
+        self.writer = None;
+        self.writer = Some(SadWriter::open(&self.runtime(), 256, DEADLINE).unwrap());
     }
 
     /// Names the `live` segment there is now, as a bridge does that has retired every SA.

@@ -13,7 +13,9 @@ mod peer;
 mod records;
 mod wire;
 
+mod adoption;
 mod host;
+mod limits;
 mod neighbors;
 mod replay;
 mod size;

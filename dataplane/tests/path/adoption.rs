@@ -1,0 +1,422 @@
+//! From the segments to the workers: changes under traffic, slots used again, segments lost, records torn, an engine
+//! that starts again. Whatever happens, no number and no packet is used twice.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use esp::DropReason;
+use shm_protocol::ids::SaUid;
+use shm_protocol::live::LiveReader;
+use shm_protocol::policy::{Action, PolicyDirection};
+use shm_protocol::sa::{Initial, Limit, Limits, Sa};
+use shm_protocol::sad::{Step, Transaction};
+
+use crate::gateway::{Gateway, LAN, MS, Plan, WAN};
+use crate::pair::Pair;
+use crate::records::{ANY4, Side, Tunnel, plain_policy};
+use crate::wire::{Packet, esp_head};
+
+fn there(text: &[u8]) -> Packet {
+    Packet::udp("10.1.0.9", "10.2.0.9", 1000, 2000, text)
+}
+
+fn back(text: &[u8]) -> Packet {
+    Packet::udp("10.2.0.9", "10.1.0.9", 2000, 1000, text)
+}
+
+/// Sends `count` packets into the tunnel; returns the frames that left.
+fn seal(gateway: &mut Gateway, count: usize) -> Vec<Vec<u8>> {
+    (0..count).for_each(|_| gateway.from_host_on(LAN, &there(b"x")));
+    gateway.poll();
+    gateway.sent(WAN)
+}
+
+/// Lets packets of the peer arrive; returns how many were delivered.
+fn open(tunnel: &Tunnel, gateway: &mut Gateway, seqs: impl IntoIterator<Item = u64>) -> usize {
+    for seq in seqs {
+        gateway.from_peer(&tunnel.peer(Side::B).seal(seq, &back(b"x")));
+    }
+    gateway.poll();
+    gateway.to_hosts(LAN).len()
+}
+
+fn ivs(frames: &[Vec<u8>]) -> HashSet<(u32, [u8; 8])> {
+    frames.iter().map(|frame| esp_head(frame)).map(|(spi, _, iv)| (spi, iv)).collect()
+}
+
+/// The same slot and key as before under another identity, as a bridge makes it that was told nothing of the first.
+fn under(uid: u64, sa: Sa) -> Sa {
+    Sa { uid: SaUid::new(uid).unwrap(), ..sa }
+}
+
+#[test]
+fn a_rekey_make_before_break_loses_and_doubles_nothing_under_traffic() {
+    let mut tunnels: Vec<_> = (1..6).map(|number| Tunnel { reqid: 1, ..Tunnel::new(number, 1) }).collect();
+    for tunnel in &mut tunnels {
+        tunnel.window = 1024;
+    }
+    let mut pair = Pair::new(&[&tunnels[0]]);
+    let (mut sent, mut arrived, mut crossed) = (0_u32, Vec::new(), Vec::new());
+    let mut traffic = |pair: &mut Pair| {
+        for _ in 0..50 {
+            pair.a.from_host_on(LAN, &there(&sent.to_be_bytes()));
+            sent += 1;
+        }
+        crossed.extend(pair.run());
+        arrived.extend(pair.b.to_hosts(LAN).iter().map(|packet| packet.text().to_vec()));
+    };
+    for [old, new] in tunnels.array_windows() {
+        traffic(&mut pair);
+        // Inbound on the one side, then both on the other, then the first's outbound; then the old ones go.
+        pair.b.commit(|changes| {
+            changes.put_sa(&new.sa(Side::B, Side::A));
+        });
+        traffic(&mut pair);
+        pair.a.commit(|changes| new.install_sas(Side::A, changes));
+        traffic(&mut pair);
+        pair.b.commit(|changes| {
+            changes.put_sa(&new.sa(Side::B, Side::B));
+        });
+        traffic(&mut pair);
+        pair.a.commit(|changes| old.remove_sas(changes));
+        traffic(&mut pair);
+        pair.b.commit(|changes| old.remove_sas(changes));
+        traffic(&mut pair);
+    }
+    let expected: Vec<_> = (0..sent).map(|number| number.to_be_bytes().to_vec()).collect();
+    assert_eq!(arrived, expected);
+    assert_eq!(ivs(&crossed).len(), crossed.len());
+    pair.a.no_drops();
+    pair.b.no_drops();
+}
+
+#[test]
+fn packets_in_flight_meet_a_deleted_sa_by_name() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut pair = Pair::new(&[&tunnel]);
+    pair.a.from_host_on(LAN, &there(b"late"));
+    pair.a.poll();
+    let late = pair.a.to_peer();
+    pair.b.commit(|changes| tunnel.remove_sas(changes));
+    pair.b.from_peer(&late[0]);
+    pair.b.poll();
+    pair.b.only_drops(DropReason::UnknownSpi, 1);
+    pair.a.commit(|changes| tunnel.remove_sas(changes));
+    assert_eq!(seal(&mut pair.a, 1).len(), 0);
+    pair.a.only_drops(DropReason::NoSa, 1);
+}
+
+#[test]
+fn a_slot_used_again_waits_for_workers_that_hold_the_old_sa_and_starts_clean() {
+    let tunnel = Tunnel::new(1, 1);
+    let (old_out, old_in) = (tunnel.sa(Side::A, Side::A), tunnel.sa(Side::A, Side::B));
+    let (new_out, new_in) = (under(0x9001, old_out.clone()), under(0x9002, old_in.clone()));
+    let mut gateway = Plan::new(Side::A).workers(2).start(&[&tunnel]);
+    assert_eq!(seal(&mut gateway, 7).len(), 7);
+    assert_eq!(open(&tunnel, &mut gateway, 1..5), 4);
+    gateway.write(|changes| {
+        changes.put_sa(&new_out).put_sa(&new_in);
+    });
+    // The control thread works, no worker does: the old records are theirs still.
+    for _ in 0..10 {
+        gateway.now_ns += MS;
+        gateway.adopter.step(gateway.now_ns);
+    }
+    assert!(gateway.has_record(&old_out) && gateway.has_record(&old_in));
+    // One of them moves on, the other still may count on the old record.
+    let now_ns = gateway.now_ns;
+    gateway.workers[0].path.poll(now_ns);
+    gateway.adopter.step(now_ns + MS);
+    assert!(gateway.has_record(&old_out));
+    gateway.settle();
+    gateway.settle();
+    assert!(!gateway.has_record(&old_out) && !gateway.has_record(&old_in));
+    let clean = [gateway.usage(&new_out), gateway.usage(&new_in)];
+    assert!(clean.iter().all(|usage| (usage.packets, usage.octets, usage.oseq) == (0, 0, 0)));
+    let reader = LiveReader::attach(&gateway.runtime()).unwrap();
+    let totals = reader.all_retired_totals().unwrap();
+    let [counted] = &totals[..] else { panic!("{totals:?}") };
+    assert_eq!((counted.totals.out_packets, counted.totals.in_packets), (7, 4), "counters never fall");
+    assert_eq!(open(&tunnel, &mut gateway, 1..3), 2, "another SA, another window");
+}
+
+#[test]
+fn an_update_keeps_numbers_and_window_and_changes_the_rest() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    let mut frames = seal(&mut gateway, 5);
+    assert_eq!(open(&tunnel, &mut gateway, 1..6), 5);
+    // What update_sa after a NAT rebinding does: other ports, the same SA.
+    let moved = Tunnel { encap: Some((4500, 41_000)), ..tunnel.clone() };
+    gateway.commit(|changes| moved.install_sas(Side::A, changes));
+    let after = seal(&mut gateway, 5);
+    assert_eq!(Packet::of_frame(&after[0]).payload[..4], [0x11, 0x94, 0xa0, 0x28]);
+    frames.extend(after);
+    assert_eq!(ivs(&frames).len(), 10);
+    assert_eq!(open(&moved, &mut gateway, 1..6), 0);
+    assert_eq!(gateway.dropped(DropReason::Replay), 5);
+    assert_eq!(open(&moved, &mut gateway, 6..8), 2);
+    assert_eq!(gateway.usage(&tunnel.sa(Side::A, Side::A)).oseq, 10);
+}
+
+#[test]
+fn an_engine_that_starts_again_goes_on_with_the_same_numbers_and_windows() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    let mut frames = seal(&mut gateway, 9);
+    assert_eq!(open(&tunnel, &mut gateway, [1, 2, 3, 9]), 4);
+    for round in 1..4_u64 {
+        gateway = gateway.restarted();
+        frames.extend(seal(&mut gateway, 9));
+        assert_eq!(open(&tunnel, &mut gateway, [1, 2, 3, 9]), 0);
+        assert_eq!(gateway.dropped(DropReason::Replay), 4);
+        assert_eq!(open(&tunnel, &mut gateway, [3 + round]), 1, "what was not seen is still welcome");
+        assert_eq!(gateway.usage(&tunnel.sa(Side::A, Side::B)).packets, 4 + round);
+    }
+    assert_eq!((frames.len(), ivs(&frames).len()), (36, 36));
+}
+
+#[test]
+fn sas_deleted_while_no_engine_ran_are_accounted_to_their_tunnel() {
+    let (gone, stays) = (Tunnel::new(1, 1), Tunnel::new(2, 2));
+    let mut gateway = Plan::new(Side::A).start(&[&gone, &stays]);
+    assert_eq!(seal(&mut gateway, 6).len(), 6);
+    gateway.write(|changes| gone.remove_sas(changes));
+    let gateway = gateway.restarted();
+    assert!(!gateway.has_record(&gone.sa(Side::A, Side::A)));
+    assert!(gateway.has_record(&stays.sa(Side::A, Side::A)));
+    let totals = LiveReader::attach(&gateway.runtime()).unwrap().all_retired_totals().unwrap();
+    assert_eq!(totals.iter().map(|counted| counted.totals.out_packets).sum::<u64>(), 6);
+}
+
+#[test]
+fn when_live_is_removed_everything_is_given_up_until_the_bridge_names_the_new_one() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    let before = seal(&mut gateway, 3);
+    std::fs::remove_file(gateway.dir().join("live")).unwrap();
+    // The file is looked at every 50 ms.
+    gateway.pass(60 * MS);
+    gateway.settle();
+    assert_eq!(seal(&mut gateway, 3).len(), 0);
+    assert_eq!(open(&tunnel, &mut gateway, 1..4), 0);
+    assert_eq!(gateway.dropped(DropReason::UnknownSpi), 3);
+    // The bridge gives the old SAs up, names the new segment and installs what was negotiated anew.
+    gateway.commit(|changes| tunnel.remove_sas(changes));
+    gateway.name_instance();
+    gateway.settle();
+    let fresh = Tunnel { reqid: 1, ..Tunnel::new(2, 1) };
+    gateway.commit(|changes| fresh.install_sas(Side::A, changes));
+    for policy in tunnel.policies(Side::A) {
+        gateway.commit(|changes| {
+            changes.put_policy(&policy);
+        });
+    }
+    let after = seal(&mut gateway, 3);
+    assert_eq!(after.len(), 3, "{:?}", gateway.drops());
+    assert!(ivs(&before).is_disjoint(&ivs(&after)));
+    assert_eq!(open(&fresh, &mut gateway, 1..4), 3);
+}
+
+#[test]
+fn sas_that_run_on_another_live_are_not_used_and_their_policies_protect_nothing_in_clear() {
+    let tunnel = Tunnel { nets: vec![ANY4], ..Tunnel::new(1, 1) };
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    assert_eq!(seal(&mut gateway, 1).len(), 1);
+    std::fs::remove_file(gateway.dir().join("live")).unwrap();
+    let mut gateway = gateway.restarted();
+    assert_eq!(seal(&mut gateway, 2).len(), 0);
+    assert_eq!(open(&tunnel, &mut gateway, 1..3), 0);
+    gateway.pass(60 * MS);
+    assert_eq!(seal(&mut gateway, 2).len(), 0);
+}
+
+#[test]
+fn a_bridge_that_starts_a_new_sad_takes_every_sa_away_and_gives_its_own() {
+    let (old, new) = (Tunnel::new(1, 1), Tunnel::new(2, 1));
+    let mut gateway = Plan::new(Side::A).start(&[&old]);
+    let before = seal(&mut gateway, 3);
+    std::fs::remove_file(gateway.dir().join("sad")).unwrap();
+    gateway.pass(60 * MS);
+    gateway.settle();
+    assert_eq!(seal(&mut gateway, 1).len(), 0);
+    gateway.restart_bridge();
+    gateway.name_instance();
+    gateway.write(|changes| new.install(Side::A, changes));
+    gateway.pass(60 * MS);
+    gateway.settle();
+    let after = seal(&mut gateway, 3);
+    assert_eq!(after.len(), 3, "{:?}", gateway.drops());
+    assert!(ivs(&before).is_disjoint(&ivs(&after)));
+    let totals = LiveReader::attach(&gateway.runtime()).unwrap().all_retired_totals().unwrap();
+    assert_eq!(totals[0].totals.out_packets, 3);
+}
+
+#[test]
+fn an_sa_that_comes_back_after_its_retirement_goes_on_with_its_numbers() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    let mut frames = seal(&mut gateway, 5);
+    assert_eq!(open(&tunnel, &mut gateway, 1..4), 3);
+    gateway.commit(|changes| tunnel.remove_sas(changes));
+    gateway.settle();
+    gateway.settle();
+    gateway.commit(|changes| tunnel.install_sas(Side::A, changes));
+    gateway.settle();
+    frames.extend(seal(&mut gateway, 5));
+    assert_eq!((frames.len(), ivs(&frames).len()), (10, 10));
+    assert_eq!(open(&tunnel, &mut gateway, 1..4), 0);
+    assert_eq!(open(&tunnel, &mut gateway, [32]), 1);
+}
+
+/// A writer that dies at `step` of the transaction.
+fn die(gateway: &mut Gateway, step: Step, changes: impl FnOnce(&mut Transaction)) {
+    let mut transaction = Transaction::new();
+    changes(&mut transaction);
+    let writer = gateway.bridge();
+    writer.set_step_hook(Some(Box::new(move |at| {
+        if at == step {
+            std::panic::resume_unwind(Box::new("killed"));
+        }
+    })));
+    assert!(catch_unwind(AssertUnwindSafe(|| writer.commit(&transaction, Duration::from_secs(20)))).is_err());
+}
+
+#[test]
+fn while_a_record_is_torn_workers_keep_what_they_had_and_then_get_the_whole() {
+    let tunnel = Tunnel::new(1, 1);
+    let moved = Tunnel { encap: Some((4500, 41_000)), ..tunnel.clone() };
+    for step in
+        [Step::SlotOdd, Step::SlotHalf, Step::SlotBody, Step::SlotEven, Step::RingEntry, Step::RingHead]
+    {
+        let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+        die(&mut gateway, step, |changes| moved.install_sas(Side::A, changes));
+        gateway.settle();
+        gateway.pass(60 * MS);
+        assert_eq!(seal(&mut gateway, 2).len(), 2, "{step:?}");
+        assert_eq!(gateway.workers[0].path.poll(gateway.now_ns), 0);
+        // The next writer finishes what was begun.
+        gateway.restart_bridge();
+        gateway.settle();
+        let frames = seal(&mut gateway, 1);
+        assert_eq!(Packet::of_frame(&frames[0]).payload[..4], [0x11, 0x94, 0xa0, 0x28], "{step:?}");
+        gateway.no_drops();
+    }
+}
+
+#[test]
+fn an_engine_that_starts_while_a_record_is_torn_takes_it_up_when_it_is_whole() {
+    let tunnel = Tunnel::new(1, 1);
+    let moved = Tunnel { encap: Some((4500, 41_000)), ..tunnel.clone() };
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    let mut frames = seal(&mut gateway, 4);
+    die(&mut gateway, Step::SlotHalf, |changes| moved.install_sas(Side::A, changes));
+    // A killed bridge is replaced before or after the engine; here after.
+    let mut gateway = gateway.restarted();
+    assert!(gateway.has_record(&tunnel.sa(Side::A, Side::A)), "its numbers are not given back meanwhile");
+    gateway.restart_bridge();
+    gateway.settle();
+    frames.extend(seal(&mut gateway, 4));
+    assert_eq!((frames.len(), ivs(&frames).len()), (8, 8), "{:?}", gateway.drops());
+}
+
+#[test]
+fn more_changes_than_the_ring_remembers_are_found_by_a_full_scan() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    let last = Tunnel { encap: Some((4500, 41_000)), ..tunnel.clone() };
+    for _ in 0..70_000 / 250 {
+        gateway.write(|changes| {
+            for slot in 0..250 {
+                changes.put_policy(&plain_policy(slot, PolicyDirection::Out, 7, ANY4, Action::Pass));
+            }
+        });
+    }
+    gateway.write(|changes| last.install_sas(Side::A, changes));
+    gateway.settle();
+    let frames = seal(&mut gateway, 1);
+    assert_eq!(Packet::of_frame(&frames[0]).payload[..4], [0x11, 0x94, 0xa0, 0x28]);
+}
+
+#[test]
+fn a_change_of_one_sa_visits_one_record() {
+    let tunnels: Vec<_> = (1..80).map(|number| Tunnel { reqid: 1, ..Tunnel::new(number, 1) }).collect();
+    let mut gateway = Plan::new(Side::A).start(&[]);
+    for tunnel in &tunnels {
+        gateway.commit(|changes| tunnel.install_sas(Side::A, changes));
+    }
+    gateway.settle();
+    gateway.write(|changes| {
+        changes.put_sa(&Tunnel { window: 128, ..tunnels[40].clone() }.sa(Side::A, Side::B));
+    });
+    let adopted = gateway.adopter.step(gateway.now_ns);
+    assert_eq!((adopted.records, adopted.published, adopted.more), (1, true, false));
+    let idle = gateway.adopter.step(gateway.now_ns);
+    assert_eq!((idle.records, idle.published, idle.more), (0, false, false));
+}
+
+#[test]
+fn initial_numbers_count_only_for_an_sa_that_is_new() {
+    let tunnel = Tunnel { initial: Initial { oseq: 100, iseq_top: 50 }, ..Tunnel::new(1, 1) };
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    assert_eq!(esp_head(&seal(&mut gateway, 1)[0]).1, 101);
+    assert_eq!(open(&tunnel, &mut gateway, [50, 51]), 1, "everything up to the top counts as seen");
+    gateway.commit(|changes| tunnel.install_sas(Side::A, changes));
+    assert_eq!(esp_head(&seal(&mut gateway, 1)[0]).1, 102);
+    let mut gateway = gateway.restarted();
+    assert_eq!(esp_head(&seal(&mut gateway, 1)[0]).1, 103);
+}
+
+#[test]
+fn a_larger_window_is_laid_out_by_the_next_engine_and_admits_nothing_twice() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    assert_eq!(open(&tunnel, &mut gateway, [1, 2, 5, 60]), 4);
+    let wide = Tunnel { window: 4096, ..tunnel.clone() };
+    gateway.commit(|changes| wide.install_sas(Side::A, changes));
+    assert_eq!(open(&tunnel, &mut gateway, [1, 2, 5, 60]), 0, "in use it stays as it is");
+    let mut gateway = gateway.restarted();
+    assert_eq!(open(&tunnel, &mut gateway, [1, 2, 5, 60]), 0);
+    // What shared the newest block of the old window counts as seen.
+    assert_eq!(open(&tunnel, &mut gateway, [64, 100]), 2);
+}
+
+#[test]
+fn a_policy_taken_away_takes_its_traffic_with_it() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    let policies = tunnel.policies(Side::A);
+    gateway.commit(|changes| policies.iter().for_each(|policy| drop(changes.remove_policy(policy.slot))));
+    assert_eq!(seal(&mut gateway, 2).len(), 0);
+    assert_eq!(open(&tunnel, &mut gateway, 1..3), 0);
+    assert_eq!(gateway.dropped(DropReason::OutboundNoPolicy), 2);
+    assert_eq!(gateway.dropped(DropReason::InboundNoPolicy), 2);
+}
+
+#[test]
+fn the_bridge_is_told_a_generation_only_when_every_worker_uses_it() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).workers(2).start(&[]);
+    let reader = LiveReader::attach(&gateway.runtime()).unwrap();
+    gateway.write(|changes| tunnel.install(Side::A, changes));
+    let generation = gateway.bridge().reader().generation();
+    let now_ns = gateway.now_ns + MS;
+    gateway.adopter.step(now_ns);
+    gateway.workers[1].path.poll(now_ns);
+    gateway.adopter.step(now_ns + 1);
+    assert!(reader.adopted_generation() < generation);
+    gateway.workers[0].path.poll(now_ns);
+    gateway.adopter.step(now_ns + 2);
+    assert_eq!(reader.adopted_generation(), generation);
+}
+
+#[test]
+fn limits_of_an_update_hold_for_what_was_counted_before() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    assert_eq!(seal(&mut gateway, 5).len(), 5);
+    let limits = Limits { packets: Limit::new(0, 7), ..Limits::default() };
+    gateway.commit(|changes| Tunnel { limits, ..tunnel.clone() }.install_sas(Side::A, changes));
+    assert_eq!(seal(&mut gateway, 5).len(), 2);
+}
