@@ -73,7 +73,7 @@ pub(super) fn protect<'t, P: Ports, K: Send + Sync>(
 
 fn verdict<'t, 'a, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
-    transit: &Transit<'t, '_, P::Buf, K>,
+    transit: &Transit<'t, 'a, P::Buf, K>,
     exit: Exit<'a>,
 ) -> Verdict<'t, 'a, K> {
     let tables = ctx.tables;
