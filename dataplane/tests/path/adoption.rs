@@ -27,7 +27,7 @@ fn back(text: &[u8]) -> Packet {
 
 /// Sends `count` packets into the tunnel; returns the frames that left.
 fn seal(gateway: &mut Gateway, count: usize) -> Vec<Vec<u8>> {
-    (0..count).for_each(|_| gateway.from_host_on(LAN, &there(b"x")));
+    (0..count).for_each(|_| gateway.host_sends(LAN, &there(b"x")));
     gateway.poll();
     gateway.sent(WAN)
 }
@@ -35,7 +35,7 @@ fn seal(gateway: &mut Gateway, count: usize) -> Vec<Vec<u8>> {
 /// Lets packets of the peer arrive; returns how many were delivered.
 fn open(tunnel: &Tunnel, gateway: &mut Gateway, seqs: impl IntoIterator<Item = u64>) -> usize {
     for seq in seqs {
-        gateway.from_peer(&tunnel.peer(Side::B).seal(seq, &back(b"x")));
+        gateway.peer_sends(&tunnel.peer(Side::B).seal(seq, &back(b"x")));
     }
     gateway.poll();
     gateway.to_hosts(LAN).len()
@@ -60,7 +60,7 @@ fn a_rekey_make_before_break_loses_and_doubles_nothing_under_traffic() {
     let (mut sent, mut arrived, mut crossed) = (0_u32, Vec::new(), Vec::new());
     let mut traffic = |pair: &mut Pair| {
         for _ in 0..50 {
-            pair.a.from_host_on(LAN, &there(&sent.to_be_bytes()));
+            pair.a.host_sends(LAN, &there(&sent.to_be_bytes()));
             sent += 1;
         }
         crossed.extend(pair.run());
@@ -95,11 +95,11 @@ fn a_rekey_make_before_break_loses_and_doubles_nothing_under_traffic() {
 fn packets_in_flight_meet_a_deleted_sa_by_name() {
     let tunnel = Tunnel::new(1, 1);
     let mut pair = Pair::new(&[&tunnel]);
-    pair.a.from_host_on(LAN, &there(b"late"));
+    pair.a.host_sends(LAN, &there(b"late"));
     pair.a.poll();
     let late = pair.a.to_peer();
     pair.b.commit(|changes| tunnel.remove_sas(changes));
-    pair.b.from_peer(&late[0]);
+    pair.b.peer_sends(&late[0]);
     pair.b.poll();
     pair.b.only_drops(DropReason::UnknownSpi, 1);
     pair.a.commit(|changes| tunnel.remove_sas(changes));
@@ -387,7 +387,11 @@ fn a_policy_taken_away_takes_its_traffic_with_it() {
     let tunnel = Tunnel::new(1, 1);
     let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
     let policies = tunnel.policies(Side::A);
-    gateway.commit(|changes| policies.iter().for_each(|policy| drop(changes.remove_policy(policy.slot))));
+    gateway.commit(|changes| {
+        for policy in &policies {
+            changes.remove_policy(policy.slot);
+        }
+    });
     assert_eq!(seal(&mut gateway, 2).len(), 0);
     assert_eq!(open(&tunnel, &mut gateway, 1..3), 0);
     assert_eq!(gateway.dropped(DropReason::OutboundNoPolicy), 2);

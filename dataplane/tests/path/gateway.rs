@@ -289,17 +289,17 @@ impl Gateway {
     }
 
     /// A packet of a host on `port`.
-    pub(crate) fn from_host_on(&self, port: u16, packet: &Packet) {
+    pub(crate) fn host_sends(&self, port: u16, packet: &Packet) {
         self.send(port, packet.frame(mac(self.side, port), HOST));
     }
 
     /// What the other gateway sent arrives on the WAN.
-    pub(crate) fn from_peer(&self, packet: &Packet) {
+    pub(crate) fn peer_sends(&self, packet: &Packet) {
         self.send(WAN, packet.frame(mac(self.side, WAN), mac(self.side.other(), WAN)));
     }
 
     /// What the kernel sends by one of our devices.
-    pub(crate) fn from_kernel(&self, device: HostDevice, octets: &[u8]) {
+    pub(crate) fn kernel_sends(&self, device: HostDevice, octets: &[u8]) {
         let index = match device {
             HostDevice::Port(port) => usize::from(port.0),
             HostDevice::Interface(interface) => usize::from(interface.0),
@@ -310,8 +310,8 @@ impl Gateway {
     }
 
     /// The kernel sends `packet` by the TAP of the WAN to `to`.
-    pub(crate) fn from_kernel_wan(&self, packet: &Packet, to: Mac) {
-        self.from_kernel(HostDevice::Port(PortId(WAN)), &packet.frame(to, mac(self.side, WAN)));
+    pub(crate) fn kernel_sends_by_wan(&self, packet: &Packet, to: Mac) {
+        self.kernel_sends(HostDevice::Port(PortId(WAN)), &packet.frame(to, mac(self.side, WAN)));
     }
 
     /// Polls every worker until none finds anything to do; one poll takes one burst of a port.

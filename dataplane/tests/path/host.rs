@@ -41,13 +41,13 @@ fn ike_is_punted_on_both_ports_without_policy_and_goes_out_without_policy() {
         Packet::udp("192.0.2.2", "192.0.2.1", 61_000, 4500, &marked),
         Packet::udp("2001:db8:f::2", "2001:db8:f::1", 500, 500, b"an IKE message"),
     ] {
-        gateway.from_peer(&packet);
+        gateway.peer_sends(&packet);
         gateway.poll();
         let whole = packet.frame(mac(Side::A, WAN), mac(Side::B, WAN));
         assert_eq!(gateway.punted(), [(WAN_TAP, PuntClass::Ike, whole)]);
     }
     for packet in [ike(500, 500, b"an answer"), ike(4500, 4500, &marked), ike(4500, 61_000, &marked)] {
-        gateway.from_kernel_wan(&packet, mac(Side::B, WAN));
+        gateway.kernel_sends_by_wan(&packet, mac(Side::B, WAN));
         assert_eq!(left(&mut gateway), [packet]);
     }
     gateway.no_drops();
@@ -61,10 +61,10 @@ fn pieces_of_ike_are_punted_and_the_hosts_pieces_follow_their_first() {
     let first = Packet { flags: MF, payload: first.to_vec(), ..whole.clone() };
     let second = Packet { flags: 185, payload: second.to_vec(), ..whole.clone() };
     for piece in [&first, &second] {
-        gateway.from_kernel_wan(piece, mac(Side::B, WAN));
-        assert_eq!(left(&mut gateway), [piece.clone()]);
+        gateway.kernel_sends_by_wan(piece, mac(Side::B, WAN));
+        assert_eq!(left(&mut gateway), std::slice::from_ref(piece));
         let inbound = Packet { src: piece.dst, dst: piece.src, ..piece.clone() };
-        gateway.from_peer(&inbound);
+        gateway.peer_sends(&inbound);
         gateway.poll();
         assert_eq!(gateway.punted()[0].1, PuntClass::Ike);
     }
@@ -76,7 +76,7 @@ fn a_later_piece_of_anything_else_does_not_leave_in_clear() {
     let mut gateway = guarded();
     let piece = Packet { flags: 185, ident: 77, ..ike(500, 500, b"no first piece came before") };
     for piece in [piece.clone(), Packet { proto: 6, ..piece }] {
-        gateway.from_kernel_wan(&piece, mac(Side::B, WAN));
+        gateway.kernel_sends_by_wan(&piece, mac(Side::B, WAN));
         let sent = left(&mut gateway);
         assert_eq!(sent.len(), 1);
         assert_eq!(all().peer(Side::A).open(0, &sent[0]).1, piece);
@@ -86,7 +86,7 @@ fn a_later_piece_of_anything_else_does_not_leave_in_clear() {
 #[test]
 fn a_nat_keepalive_ends_here() {
     let mut gateway = guarded();
-    gateway.from_peer(&Packet::udp("192.0.2.2", "192.0.2.1", 4500, 4500, &[0xff]));
+    gateway.peer_sends(&Packet::udp("192.0.2.2", "192.0.2.1", 4500, 4500, &[0xff]));
     gateway.poll();
     assert_eq!(gateway.punted(), []);
     gateway.only_drops(DropReason::Keepalive, 1);
@@ -102,14 +102,14 @@ fn what_the_host_sends_by_a_tun_is_sealed_and_what_comes_for_it_is_punted_there(
         (1, Packet::udp("10.255.0.1", "10.255.0.2", 1, 2, b"from the kernel")),
         (2, Packet::udp("2001:db8:1::1", "2001:db8:2::2", 1, 2, b"by a route of its own")),
     ] {
-        gateway.from_kernel(FIRST_TUN, &packet.emit());
+        gateway.kernel_sends(FIRST_TUN, &packet.emit());
         gateway.poll();
         let sent = gateway.to_peer();
         // The kernel has counted its own hop.
         assert_eq!(tunnel.peer(Side::A).open(0, &sent[0]), (number, packet));
     }
     let answer = Packet::udp("10.255.0.2", "10.255.0.1", 2, 1, b"for the kernel");
-    gateway.from_peer(&tunnel.peer(Side::B).seal(1, &answer));
+    gateway.peer_sends(&tunnel.peer(Side::B).seal(1, &answer));
     gateway.poll();
     assert_eq!(gateway.punted(), [(FIRST_TUN, PuntClass::Local, answer.emit())]);
     gateway.no_drops();
@@ -120,11 +120,11 @@ fn what_the_host_sends_by_a_tap_meets_the_policies_of_if_id_0() {
     let tunnel = Tunnel::new(1, 0);
     let mut gateway = Plan::new(Side::A).policy_based().start(&[&tunnel]);
     let protected = Packet::udp("10.1.0.1", "10.2.0.9", 1, 2, b"for the other side");
-    gateway.from_kernel_wan(&protected, mac(Side::B, WAN));
+    gateway.kernel_sends_by_wan(&protected, mac(Side::B, WAN));
     let sent = left(&mut gateway);
     assert_eq!(tunnel.peer(Side::A).open(0, &sent[0]).1, protected);
     let clear = Packet::udp("192.0.2.1", "192.0.2.2", 1, 2, b"nothing is said about this");
-    gateway.from_kernel_wan(&clear, mac(Side::B, WAN));
+    gateway.kernel_sends_by_wan(&clear, mac(Side::B, WAN));
     assert_eq!(left(&mut gateway), [clear]);
     gateway.no_drops();
     gateway.commit(|changes| {
@@ -132,7 +132,7 @@ fn what_the_host_sends_by_a_tap_meets_the_policies_of_if_id_0() {
             plain_policy(0, PolicyDirection::Out, 0, ("192.0.2.1/32", "192.0.2.2/32"), Action::Discard);
         changes.put_policy(&policy);
     });
-    gateway.from_kernel_wan(&Packet::udp("192.0.2.1", "192.0.2.2", 1, 2, b"no more"), mac(Side::B, WAN));
+    gateway.kernel_sends_by_wan(&Packet::udp("192.0.2.1", "192.0.2.2", 1, 2, b"no more"), mac(Side::B, WAN));
     assert_eq!(left(&mut gateway), []);
     gateway.only_drops(DropReason::OutboundBlocked, 1);
 }
@@ -140,9 +140,9 @@ fn what_the_host_sends_by_a_tap_meets_the_policies_of_if_id_0() {
 #[test]
 fn esp_the_host_made_is_dropped_whichever_way() {
     let mut gateway = guarded();
-    gateway.from_kernel_wan(&Packet::new("192.0.2.1", "192.0.2.2", ESP, vec![9; 64]), mac(Side::B, WAN));
-    gateway.from_kernel_wan(&ike(4500, 4500, &[9; 64]), mac(Side::B, WAN));
-    gateway.from_kernel_wan(&ike(4500, 40_000, &[9; 64]), mac(Side::B, WAN));
+    gateway.kernel_sends_by_wan(&Packet::new("192.0.2.1", "192.0.2.2", ESP, vec![9; 64]), mac(Side::B, WAN));
+    gateway.kernel_sends_by_wan(&ike(4500, 4500, &[9; 64]), mac(Side::B, WAN));
+    gateway.kernel_sends_by_wan(&ike(4500, 40_000, &[9; 64]), mac(Side::B, WAN));
     assert_eq!(left(&mut gateway), []);
     gateway.only_drops(DropReason::HostEsp, 3);
 }
@@ -156,7 +156,7 @@ fn arp_and_neighbor_discovery_of_the_host_go_out_as_they_are() {
     let frames =
         [solicitation.frame([0x33, 0x33, 0xff, 0, 0, 2], ours), frame([0xff; 6], ours, 0x0806, &request)];
     for octets in &frames {
-        gateway.from_kernel(WAN_TAP, octets);
+        gateway.kernel_sends(WAN_TAP, octets);
     }
     gateway.poll();
     assert_eq!(gateway.sent(WAN), frames);
@@ -171,14 +171,14 @@ fn multicast_of_the_host_does_not_leave_in_clear_where_a_policy_asks_for_protect
         Packet::udp("192.0.2.1", "224.0.0.251", 5353, 5353, b"names"),
         Packet::udp("2001:db8:f::1", "ff0e::1234", 1, 2, b"another film"),
     ] {
-        gateway.from_kernel_wan(&packet, [1, 0, 0x5e, 1, 2, 3]);
+        gateway.kernel_sends_by_wan(&packet, [1, 0, 0x5e, 1, 2, 3]);
         let sent = left(&mut gateway);
         assert_eq!(sent.len(), 1, "sealed, to the peer's station: {:?}", gateway.drops());
         assert_eq!(all().peer(Side::A).open(0, &sent[0]).1, packet);
     }
     let mut unguarded = Plan::new(Side::A).start(&[&Tunnel::new(1, 1)]);
     let hello = Packet::new("192.0.2.1", "224.0.0.5", 89, vec![2; 44]);
-    unguarded.from_kernel_wan(&hello, [1, 0, 0x5e, 0, 0, 5]);
+    unguarded.kernel_sends_by_wan(&hello, [1, 0, 0x5e, 0, 0, 5]);
     unguarded.poll();
     assert_eq!(unguarded.sent(WAN), [hello.frame([1, 0, 0x5e, 0, 0, 5], mac(Side::A, WAN))]);
 }
@@ -202,14 +202,14 @@ fn control_multicast_is_punted_unless_a_policy_asks_for_its_protection() {
 fn clear_packets_for_the_gateway_are_punted_after_policy() {
     let ping = Packet::icmp("192.0.2.2", "192.0.2.1", 8, 0, &[1; 40]);
     let mut open = Plan::new(Side::A).start(&[&Tunnel::new(1, 1)]);
-    open.from_peer(&ping);
+    open.peer_sends(&ping);
     open.poll();
     let punted = open.punted();
     assert_eq!((punted[0].0, punted[0].1), (WAN_TAP, PuntClass::Local));
     assert_eq!(Packet::of_frame(&punted[0].2), ping, "its TTL is the sender's");
     assert_eq!(punted[0].2[..6], mac(Side::A, WAN));
     let mut guarded = guarded();
-    guarded.from_peer(&ping);
+    guarded.peer_sends(&ping);
     guarded.poll();
     assert_eq!(guarded.punted(), []);
     guarded.only_drops(DropReason::Unprotected, 1);
@@ -220,7 +220,7 @@ fn what_comes_by_a_policy_based_tunnel_for_the_gateway_appears_on_the_port_of_th
     let tunnel = Tunnel::new(1, 0);
     let mut gateway = Plan::new(Side::A).policy_based().start(&[&tunnel]);
     let inner = Packet::udp("10.2.0.9", "10.1.0.1", 1, 2, b"for the LAN address");
-    gateway.from_peer(&tunnel.peer(Side::B).seal(1, &inner));
+    gateway.peer_sends(&tunnel.peer(Side::B).seal(1, &inner));
     gateway.poll();
     let punted = gateway.punted();
     assert_eq!((punted[0].0, punted[0].1), (HostDevice::Port(PortId(LAN)), PuntClass::Local));
@@ -232,12 +232,12 @@ fn classes_of_punted_packets_are_limited_apart() {
     let mut gateway = Plan::new(Side::A).start(&[]);
     let pest = Packet::udp("192.0.2.2", "192.0.2.1", 500, 500, b"nothing good");
     for _ in 0..6_000 {
-        gateway.from_peer(&pest);
+        gateway.peer_sends(&pest);
         gateway.poll();
         gateway.punted();
     }
     assert!(gateway.dropped(DropReason::PuntRateLimit) > 0);
-    gateway.from_peer(&Packet::icmp("192.0.2.2", "192.0.2.1", 8, 0, &[1; 40]));
+    gateway.peer_sends(&Packet::icmp("192.0.2.2", "192.0.2.1", 8, 0, &[1; 40]));
     gateway.poll();
     assert_eq!(gateway.punted()[0].1, PuntClass::Local);
 }
@@ -247,7 +247,7 @@ fn trailing_octets_of_a_tun_packet_are_not_sealed() {
     let tunnel = Tunnel::new(1, 1);
     let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
     let packet = Packet::udp("10.1.0.1", "10.2.0.9", 1, 2, b"whole");
-    gateway.from_kernel(FIRST_TUN, &[packet.emit(), vec![0; 20]].concat());
+    gateway.kernel_sends(FIRST_TUN, &[packet.emit(), vec![0; 20]].concat());
     gateway.poll();
     let sent = gateway.to_peer();
     assert_eq!(tunnel.peer(Side::A).open(0, &sent[0]).1, packet);

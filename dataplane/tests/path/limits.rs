@@ -28,7 +28,7 @@ fn with(limits: Limits) -> Tunnel {
 /// Sends `count` packets into the tunnel, each in a burst of its own; returns how many were sealed.
 fn seal(gateway: &mut Gateway, count: usize) -> usize {
     for _ in 0..count {
-        gateway.from_host_on(LAN, &outbound());
+        gateway.host_sends(LAN, &outbound());
         gateway.poll();
     }
     gateway.to_peer().len()
@@ -37,7 +37,7 @@ fn seal(gateway: &mut Gateway, count: usize) -> usize {
 /// Lets `count` packets arrive by the tunnel, numbered from `first`; returns how many were delivered.
 fn open(tunnel: &Tunnel, gateway: &mut Gateway, first: u64, count: u64) -> usize {
     for seq in first..first + count {
-        gateway.from_peer(&tunnel.peer(Side::B).seal(seq, &inbound()));
+        gateway.peer_sends(&tunnel.peer(Side::B).seal(seq, &inbound()));
     }
     gateway.poll();
     gateway.to_hosts(LAN).len()
@@ -106,7 +106,7 @@ fn limits_of_packets_and_octets_end_an_inbound_sa_and_each_is_reported_once() {
 fn limits_in_one_burst_are_met_to_the_packet() {
     let tunnel = with(Limits { packets: Limit::new(0, 5), ..Limits::default() });
     let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
-    (0..32).for_each(|_| gateway.from_host_on(LAN, &outbound()));
+    (0..32).for_each(|_| gateway.host_sends(LAN, &outbound()));
     gateway.poll();
     assert_eq!(gateway.to_peer().len(), 5);
 }
@@ -135,7 +135,7 @@ fn an_older_sa_is_sent_by_while_the_newest_is_past_its_deadline() {
     let new = Tunnel { limits: Limits { deadline_ns: Limit::new(1, deadline), ..Limits::default() }, ..new };
     let mut gateway = Plan::new(Side::A).start(&[&old, &new]);
     gateway.now_ns = deadline;
-    gateway.from_host_on(LAN, &outbound());
+    gateway.host_sends(LAN, &outbound());
     gateway.poll();
     assert_eq!(esp_head(&gateway.sent(WAN)[0]).0, old.spi(Side::A).0);
 }
@@ -145,7 +145,7 @@ fn without_esn_an_sa_ends_with_its_32_bit_numbers_and_says_so_before() {
     let last = u64::from(u32::MAX);
     let tunnel = Tunnel { esn: false, initial: Initial { oseq: last - 3, iseq_top: 0 }, ..Tunnel::new(1, 1) };
     let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
-    (0..8).for_each(|_| gateway.from_host_on(LAN, &outbound()));
+    (0..8).for_each(|_| gateway.host_sends(LAN, &outbound()));
     gateway.poll();
     let sent = gateway.sent(WAN);
     let numbers: Vec<_> = sent.iter().map(|frame| esp_head(frame).1).collect();
@@ -203,7 +203,7 @@ fn a_policy_without_an_sa_asks_for_one_and_says_for_which_packet() {
             changes.put_policy(&policy);
         }
     });
-    gateway.from_host_on(LAN, &outbound());
+    gateway.host_sends(LAN, &outbound());
     gateway.poll();
     let events = gateway.events();
     assert_eq!(kinds(&events), [EventKind::Acquire]);
@@ -231,9 +231,9 @@ fn a_flood_without_an_sa_does_not_keep_the_gateway_from_asking_for_its_neighbors
         }
     });
     for _ in 0..2_000 {
-        gateway.from_host_on(LAN, &Packet::udp("10.1.0.9", "10.2.0.200", 1, 2, b"flood"));
+        gateway.host_sends(LAN, &Packet::udp("10.1.0.9", "10.2.0.200", 1, 2, b"flood"));
     }
-    gateway.from_host_on(LAN, &outbound());
+    gateway.host_sends(LAN, &outbound());
     gateway.poll();
     assert_eq!(crate::wire::kind_of(&gateway.sent(WAN)[0]), crate::wire::ARP);
 }
@@ -264,7 +264,7 @@ fn a_peer_that_moved_behind_its_nat_is_reported_at_a_low_rate() {
     // A forged packet moves nobody.
     let mut forged = tunnel.peer(Side::B).seal(60, &inbound());
     *forged.payload.last_mut().unwrap() ^= 1;
-    gateway.from_peer(&forged);
+    gateway.peer_sends(&forged);
     gateway.poll();
     assert_eq!(gateway.events(), []);
 }

@@ -20,3 +20,4 @@ mod neighbors;
 mod replay;
 mod size;
 mod tunnels;
+mod workers;

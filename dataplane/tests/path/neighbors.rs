@@ -39,7 +39,7 @@ fn reply(station: Mac) -> Vec<u8> {
 }
 
 fn into_the_tunnel(gateway: &Gateway, text: &[u8]) {
-    gateway.from_host_on(LAN, &Packet::udp("10.1.0.9", "10.2.0.9", 1, 2, text));
+    gateway.host_sends(LAN, &Packet::udp("10.1.0.9", "10.2.0.9", 1, 2, text));
 }
 
 /// Packets that were sealed for the peer, and to which station.

@@ -22,13 +22,6 @@ impl Pair {
         if side == Side::A { &mut self.a } else { &mut self.b }
     }
 
-    /// Makes the same changes on both sides, the receiver first.
-    pub(crate) fn install(&mut self, tunnels: &[&Tunnel]) {
-        for side in [Side::B, Side::A] {
-            self.at(side).commit(|changes| tunnels.iter().for_each(|tunnel| tunnel.install(side, changes)));
-        }
-    }
-
     /// Lets both gateways work until nothing moves; returns the frames that crossed the WAN, in their order.
     pub(crate) fn run(&mut self) -> Vec<Vec<u8>> {
         let mut crossed = Vec::new();
@@ -48,7 +41,7 @@ impl Pair {
     /// Sends `packet` from a host at `from` and expects it at a host on the other side, two hops later.
     #[track_caller]
     pub(crate) fn crosses(&mut self, from: Side, packet: &Packet) -> Vec<Vec<u8>> {
-        self.at(from).from_host_on(0, packet);
+        self.at(from).host_sends(0, packet);
         let crossed = self.run();
         let arrived = self.at(from.other()).to_hosts(0);
         assert_eq!(arrived, [packet.clone().after_hops(2)], "{:?} {:?}", self.a.drops(), self.b.drops());

@@ -33,7 +33,7 @@ impl Receiver {
 
     /// Offers packets with these numbers in one burst; returns those that were delivered.
     fn offer(&mut self, seqs: &[u64]) -> Vec<u64> {
-        seqs.iter().for_each(|seq| self.gateway.from_peer(&self.sealed(*seq)));
+        seqs.iter().for_each(|seq| self.gateway.peer_sends(&self.sealed(*seq)));
         self.delivered()
     }
 
@@ -47,7 +47,7 @@ impl Receiver {
     fn forge(&mut self, seq: u64) {
         let mut forged = self.sealed(seq);
         *forged.payload.last_mut().unwrap() ^= 0x80;
-        self.gateway.from_peer(&forged);
+        self.gateway.peer_sends(&forged);
         assert_eq!(self.delivered(), [0; 0]);
     }
 
@@ -127,7 +127,7 @@ fn a_forged_copy_before_the_genuine_packet_in_one_burst_does_not_take_its_place(
     for mut receiver in both() {
         let mut forged = receiver.sealed(5);
         forged.payload[20] ^= 1;
-        receiver.gateway.from_peer(&forged);
+        receiver.gateway.peer_sends(&forged);
         assert_eq!(receiver.offer(&[5, 5]), [5]);
         assert_eq!(receiver.dropped(), [1, 0, 1]);
     }
@@ -139,7 +139,7 @@ fn nothing_is_delivered_before_it_is_verified() {
         for flipped in 0..receiver.sealed(1).payload.len() * 8 {
             let mut forged = receiver.sealed(1);
             forged.payload[flipped / 8] ^= 1 << (flipped % 8);
-            receiver.gateway.from_peer(&forged);
+            receiver.gateway.peer_sends(&forged);
         }
         assert_eq!(receiver.delivered(), [0; 0]);
         // Neither by the port nor by the host's devices, and no error tells anybody.
@@ -153,7 +153,7 @@ fn nothing_is_delivered_before_it_is_verified() {
 fn a_packet_sealed_with_the_other_kind_of_numbers_is_not_genuine() {
     let mut receiver = Receiver::new(Tunnel { esn: true, ..Tunnel::new(1, 1) });
     let short = crate::peer::PeerSa { esn: false, ..receiver.tunnel.peer(Side::B) };
-    receiver.gateway.from_peer(&short.seal(1, &inner(&[0; 8])));
+    receiver.gateway.peer_sends(&short.seal(1, &inner(&[0; 8])));
     assert_eq!(receiver.delivered(), [0; 0]);
     assert_eq!(receiver.dropped(), [0, 0, 1]);
 }
@@ -168,7 +168,7 @@ fn extended_numbers_go_on_past_2_to_32_both_ways() {
     assert_eq!(receiver.offer(&seqs), [0; 0]);
     assert_eq!(receiver.dropped(), [5, 0, 0]);
     for seq in seqs {
-        receiver.gateway.from_host_on(LAN, &Packet::udp("10.1.0.9", "10.2.0.9", 1, 2, b"x"));
+        receiver.gateway.host_sends(LAN, &Packet::udp("10.1.0.9", "10.2.0.9", 1, 2, b"x"));
         receiver.gateway.poll();
         let high = u32::try_from(seq >> 32).unwrap();
         let sent = receiver.gateway.to_peer();

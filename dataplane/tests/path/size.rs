@@ -42,7 +42,7 @@ fn v6(octets: usize) -> Packet {
 
 /// Sends `packet` from a host on the LAN; returns what was sent to the peer, opened, and what the host is told.
 fn through(tunnel: &Tunnel, gateway: &mut Gateway, packet: &Packet) -> (Vec<Packet>, Vec<Packet>) {
-    gateway.from_host_on(LAN, packet);
+    gateway.host_sends(LAN, packet);
     gateway.poll();
     let sent = gateway.to_peer();
     assert!(sent.iter().all(|outer| outer.emit().len() <= 1500));
@@ -134,7 +134,7 @@ fn what_comes_out_of_a_tunnel_and_is_too_long_for_the_port_is_told_through_the_t
     let tunnel = Tunnel::new(1, 1);
     let mut gateway = Plan::new(Side::A).with(|topology| topology.ports[0].mtu = 1000).start(&[&tunnel]);
     let long = Packet { flags: DF, ..Packet::udp_of("10.2.0.9", "10.1.0.9", 1001) };
-    gateway.from_peer(&tunnel.peer(Side::B).seal(1, &long));
+    gateway.peer_sends(&tunnel.peer(Side::B).seal(1, &long));
     gateway.poll();
     assert_eq!(gateway.to_hosts(LAN), []);
     let sent = gateway.to_peer();
@@ -143,7 +143,7 @@ fn what_comes_out_of_a_tunnel_and_is_too_long_for_the_port_is_told_through_the_t
     assert_eq!(icmp.payload[4..8], 1000_u32.to_be_bytes());
     gateway.only_drops(DropReason::MtuExceeded, 1);
     let pieces = Packet { flags: 0, ..long };
-    gateway.from_peer(&tunnel.peer(Side::B).seal(2, &pieces));
+    gateway.peer_sends(&tunnel.peer(Side::B).seal(2, &pieces));
     gateway.poll();
     assert_eq!(reassembled(&gateway.to_hosts(LAN)), pieces.after_hops(1));
 }
@@ -158,10 +158,10 @@ fn clear_packets_between_ports_meet_the_mtu_of_the_port() {
         })
         .start(&[]);
     let whole = Packet::udp_of("10.1.0.9", "192.0.2.77", 1400);
-    gateway.from_host_on(LAN, &whole);
+    gateway.host_sends(LAN, &whole);
     gateway.poll();
     assert_eq!(reassembled(&gateway.to_hosts(WAN)), whole.clone().after_hops(1));
-    gateway.from_host_on(LAN, &Packet { flags: DF, ..whole });
+    gateway.host_sends(LAN, &Packet { flags: DF, ..whole });
     gateway.poll();
     assert_eq!(gateway.to_hosts(LAN)[0].payload[4..8], 1000_u32.to_be_bytes());
 }
@@ -171,7 +171,7 @@ fn what_the_kernel_sends_into_a_tunnel_too_long_is_told_by_its_device() {
     let tunnel = Tunnel::new(1, 0);
     let mut gateway = Plan::new(Side::A).policy_based().start(&[&tunnel]);
     let long = Packet { flags: DF, ..Packet::udp_of("10.1.0.1", "10.2.0.9", 1500) };
-    gateway.from_kernel_wan(&long, mac(Side::B, WAN));
+    gateway.kernel_sends_by_wan(&long, mac(Side::B, WAN));
     gateway.poll();
     let punted = gateway.punted();
     assert_eq!(punted.len(), 1, "{:?}", gateway.drops());
@@ -216,7 +216,7 @@ fn errors_are_made_at_a_limited_rate() {
     let tunnel = Tunnel::new(1, 1);
     let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
     for _ in 0..1000 {
-        gateway.from_host_on(LAN, &Packet { ttl: 1, ..v4(100, 0) });
+        gateway.host_sends(LAN, &Packet { ttl: 1, ..v4(100, 0) });
     }
     gateway.poll();
     let told = gateway.to_hosts(LAN).len();

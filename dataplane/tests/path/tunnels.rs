@@ -52,7 +52,7 @@ fn a_foreign_peer_opens_what_the_gateway_seals() {
             let tunnel = Tunnel { outer, key, esn, encap, ..Tunnel::new(1, 1) };
             let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
             for (number, inner) in (1..).zip([a_to_b4(b"one"), a_to_b6(b"two"), a_to_b4(b"")]) {
-                gateway.from_host_on(LAN, &inner);
+                gateway.host_sends(LAN, &inner);
                 gateway.poll();
                 let outer = gateway.to_peer();
                 assert_eq!(outer.len(), 1);
@@ -72,7 +72,7 @@ fn the_gateway_opens_what_a_foreign_peer_seals() {
             let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
             for (number, inner) in (1..).zip([b_to_a4(b"one"), b_to_a4(b"four"), b_to_a4(b"")]) {
                 // Port 4500 is where the gateway listens; its peer sends from wherever the NAT put it.
-                gateway.from_peer(&tunnel.peer(Side::B).seal(number, &inner));
+                gateway.peer_sends(&tunnel.peer(Side::B).seal(number, &inner));
                 gateway.poll();
                 assert_eq!(gateway.to_hosts(LAN), [inner.after_hops(1)], "{:?}", gateway.drops());
             }
@@ -137,8 +137,8 @@ fn the_newest_sa_is_sent_by_and_all_are_accepted() {
     assert_eq!(esp_head(&early[0]).0, old.spi(Side::A).0);
     assert_eq!(esp_head(&late[0]).0, new.spi(Side::A).0);
     for number in 10..13 {
-        pair.b.from_peer(&old.peer(Side::A).seal(number, &a_to_b4(b"late on the old")));
-        pair.b.from_peer(&new.peer(Side::A).seal(number, &a_to_b4(b"on the new")));
+        pair.b.peer_sends(&old.peer(Side::A).seal(number, &a_to_b4(b"late on the old")));
+        pair.b.peer_sends(&new.peer(Side::A).seal(number, &a_to_b4(b"on the new")));
     }
     pair.b.poll();
     assert_eq!(pair.b.to_hosts(LAN).len(), 6);
@@ -187,7 +187,7 @@ fn selectors_of_any_address_on_two_if_ids_do_not_meet() {
     let crossed = pair.crosses(Side::A, &a_to_b4(b"routed into the first"));
     assert_eq!(esp_head(&crossed[0]).0, one.spi(Side::A).0);
     // The same packet by the other tunnel is admitted for that tunnel's own policy.
-    pair.b.from_peer(&two.peer(Side::A).seal(1, &a_to_b4(b"by the second")));
+    pair.b.peer_sends(&two.peer(Side::A).seal(1, &a_to_b4(b"by the second")));
     pair.b.poll();
     assert_eq!(pair.b.to_hosts(LAN).len(), 1);
     // Clear packets of a host are no business of either.
@@ -214,7 +214,7 @@ fn one_interface_serves_peers_with_disjoint_selectors_through_interleaved_rekeys
             newest[usize::from(tunnel.nets[0] == SECOND)] = tunnel;
         }
         for (at, dst) in ["10.2.1.9", "10.2.2.9"].into_iter().enumerate() {
-            gateway.from_host_on(LAN, &Packet::udp("10.1.0.9", dst, 1, 2, b"x"));
+            gateway.host_sends(LAN, &Packet::udp("10.1.0.9", dst, 1, 2, b"x"));
             gateway.poll();
             let sent = gateway.to_peer();
             assert_eq!(sent.len(), 1);
@@ -239,13 +239,13 @@ fn what_comes_out_of_one_tunnel_goes_into_another() {
         .with(|topology| topology.neighbors.push(neighbor(WAN, "192.0.2.3", mac(Side::A, WAN))))
         .start(&[&spoke, &far]);
     let inner = Packet::udp("10.1.0.9", "10.3.0.9", 1, 2, b"through the hub");
-    hub.from_peer(&spoke.peer(Side::A).seal(1, &inner));
+    hub.peer_sends(&spoke.peer(Side::A).seal(1, &inner));
     hub.poll();
     let sent = hub.to_peer();
     assert_eq!(sent.len(), 1, "{:?}", hub.drops());
     assert_eq!(far.peer(Side::B).open(0, &sent[0]), (1, inner.after_hops(1)));
     let back = Packet::udp("10.3.0.9", "10.1.0.9", 2, 1, b"and back");
-    hub.from_peer(&far.peer(Side::A).seal(1, &back));
+    hub.peer_sends(&far.peer(Side::A).seal(1, &back));
     hub.poll();
     assert_eq!(spoke.peer(Side::B).open(0, &hub.to_peer()[0]), (1, back.after_hops(1)));
     hub.no_drops();
@@ -259,7 +259,7 @@ fn a_policy_that_lets_pass_comes_before_one_that_protects_by_its_priority() {
         let nets = ("10.1.0.0/16", "192.0.2.0/24");
         changes.put_policy(&plain_policy(0, PolicyDirection::Out, 0, nets, Action::Pass));
     });
-    gateway.from_host_on(LAN, &Packet::udp("10.1.0.9", "10.2.0.9", 1, 2, b"protected"));
+    gateway.host_sends(LAN, &Packet::udp("10.1.0.9", "10.2.0.9", 1, 2, b"protected"));
     gateway.poll();
     // Out of 10.1/16 anything matches the 0/0 policy for forwarded clear packets, too.
     gateway.only_drops(DropReason::Unprotected, 1);
@@ -274,11 +274,11 @@ fn clear_packets_are_forwarded_where_the_configuration_says_so() {
     };
     let packet = Packet::udp("10.1.0.9", "192.0.2.77", 1, 2, b"clear");
     let mut open = plan().with(|topology| topology.unprotected = Unprotected::Forward).start(&[]);
-    open.from_host_on(LAN, &packet);
+    open.host_sends(LAN, &packet);
     open.poll();
     assert_eq!(open.to_hosts(WAN), [packet.clone().after_hops(1)]);
     let mut closed = plan().start(&[]);
-    closed.from_host_on(LAN, &packet);
+    closed.host_sends(LAN, &packet);
     closed.poll();
     closed.only_drops(DropReason::UnprotectedForwarding, 1);
 }

@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(crate) type Mac = [u8; 6];
 
 pub(crate) const ARP: u16 = 0x0806;
-pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
 pub(crate) const ESP: u8 = 50;
 pub(crate) const ICMP: u8 = 1;
