@@ -14,7 +14,7 @@ use dataplane::path::counters::Origin;
 use dataplane::path::host::{FromHost, HostDevice, PuntClass};
 use dataplane::path::shared::{Notice, WorkerShared};
 use dataplane::ports::memory::{MemBuf, MemPorts, Wire};
-use dataplane::ports::{Buffer as _, PortId};
+use dataplane::ports::{Buffer as _, PortId, Ports};
 use dataplane::publish;
 use dataplane::tables::Tables;
 use dataplane::tables::topology::Topology;
@@ -33,6 +33,9 @@ use octets::{ETHERNET, OWN_MAC};
 pub(crate) const LAN: usize = 0;
 pub(crate) const WAN: usize = 1;
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A path and what it shares with the other threads.
+pub(crate) type Separate<P> = (Path<P, crypto::Engine>, Arc<WorkerShared<<P as Ports>::Buf>>);
 
 /// See the module's text.
 pub(crate) struct Node {
@@ -92,6 +95,15 @@ impl Node {
         let workers = paths.len();
         drop(paths);
         Self::over(temp, topology, writer, workers)
+    }
+
+    /// Makes a path over other ports that reads what this gateway's workers read now.
+    pub(crate) fn another_path<P: Ports>(&self, ports: P) -> Separate<P> {
+        let tables = Tables::clone(&self.adopter.snapshot());
+        let (_, mut subscribers) = publish::channel(tables, 1);
+        let shared = WorkerShared::new(self.topology.ports.len());
+        let engine = Crypto::new(Choice::RustCrypto).unwrap().engine().unwrap();
+        (Path::new(0, ports, engine, subscribers.remove(0), vec![Arc::clone(&shared)], || 0), shared)
     }
 
     /// Writes a transaction to `sad` and lets the engine take it up.
@@ -168,6 +180,11 @@ impl Node {
     /// Takes the frames that were sent, by any worker.
     pub(crate) fn sent(&self, port: usize) -> Vec<Vec<u8>> {
         self.wires.iter().flat_map(|wires| std::iter::from_fn(|| wires[port].take())).collect()
+    }
+
+    /// Takes the frames that a worker sent.
+    pub(crate) fn sent_by(&self, worker: usize, port: usize) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.wires[worker][port].take()).collect()
     }
 
     /// Takes the IP packets that were sent.
