@@ -109,6 +109,7 @@ pub(super) fn outbound<S: KeySchedule>(
         common: common(sa, live)?,
         key: schedule.expand(algorithm(sa.keying.algorithm()), sa.keying.key().expose())?,
         outer: outer(sa).ok_or(BuildError::Families)?,
+        tfc_pad: sa.tfc_pad,
         hop,
         order: sa.installed_ns,
     })

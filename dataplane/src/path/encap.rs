@@ -9,6 +9,7 @@ use esp::DropReason;
 use esp::encap::Layout;
 use esp::seq::{self, SeqLimit};
 use esp::wire::eth;
+use shm_protocol::sa::TfcPad;
 
 use super::context::{Context, List, Packet};
 use super::counters::Stage;
@@ -71,7 +72,8 @@ fn admit<'t, P: Ports, K>(
     let mut usage = Usage::default();
     for mut one in sealing.drain(..) {
         let common = &one.sa.common;
-        let layout = match room(&mut one.packet, one.sa) {
+        let pad_to = tfc_octets(ctx, &one);
+        let layout = match room(&mut one.packet, one.sa, pad_to) {
             Ok(layout) => layout,
             Err(reason) => {
                 ctx.drop(one.packet, reason);
@@ -92,9 +94,25 @@ fn admit<'t, P: Ports, K>(
     }
 }
 
-/// Grows a packet to its protected length and an Ethernet header.
-fn room<B: Buffer, K>(packet: &mut Packet<B>, sa: &OutboundSa<K>) -> Result<Layout, DropReason> {
-    let layout = sa.outer.layout(packet.buf.data().len(), 0)?;
+/// Length that the SA wants the inner packet padded to, as far as the port carries it; 0 for none.
+#[inline]
+fn tfc_octets<P: Ports, K>(ctx: &Context<'_, P, K>, one: &Sealing<'_, P::Buf, K>) -> usize {
+    let wanted = match one.sa.tfc_pad {
+        TfcPad::Off => return 0,
+        TfcPad::Octets(octets) => octets,
+        TfcPad::Mtu => u16::MAX,
+    };
+    let mtu = ctx.tables.port(one.port).map_or(0, |port| port.mtu);
+    usize::from(wanted.min(one.sa.outer.inner_mtu(mtu)))
+}
+
+/// Grows a packet to its protected length and an Ethernet header. Units of `pad_to`: octets.
+fn room<B: Buffer, K>(
+    packet: &mut Packet<B>,
+    sa: &OutboundSa<K>,
+    pad_to: usize,
+) -> Result<Layout, DropReason> {
+    let layout = sa.outer.layout(packet.buf.data().len(), pad_to)?;
     if packet.buf.prepend(eth::HEADER_OCTETS + layout.front_octets) && packet.buf.append(layout.tail_octets())
     {
         Ok(layout)

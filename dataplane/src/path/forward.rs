@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use esp::icmp::Error;
 use esp::wire::eth::{self, EtherType, Mac};
-use esp::wire::ip::{self, Family};
+use esp::wire::ip::{self, Family, Proto};
 use esp::{DropReason, IfId};
 
 use super::admit::admit;
 use super::context::{Context, From, Packet, Transit, Transits};
 use super::counters::Stage;
 use super::host::{HostDevice, PuntClass};
+use super::mss::clamp;
 use super::protect::{Exit, SealList, protect};
 use crate::ports::{Buffer, InterfaceId, PortId, Ports};
 use crate::tables::topology::Device;
@@ -50,6 +51,13 @@ pub(super) fn forward<'t, P: Ports, K: Send + Sync>(
         if let Err(reason) = ip::decrement_ttl(transit.packet.buf.data_mut()) {
             ctx.complain(&transit, Error::TimeExceeded);
             return ctx.drop(transit.packet, reason);
+        }
+        if let (From::Tunnel(sa), Proto::TCP) = (transit.from, transit.flow.proto) {
+            let tables = ctx.tables;
+            clamp(transit.packet.buf.data_mut(), || {
+                let interface = tables.derived.interfaces.get(&sa.common.if_id)?;
+                tables.interface(*interface)?.mss_clamp
+            });
         }
     }
     let Some(target) = ctx.tables.derived.fib.lookup(transit.flow.dst) else {

@@ -34,6 +34,7 @@ mod ike_pieces;
 
 mod protect;
 
+mod mss;
 mod size;
 
 mod fragment;

@@ -7,12 +7,13 @@ use esp::DropReason;
 use esp::icmp::Error;
 use esp::mtu::{self, Fit};
 use esp::wire::eth::{self, Mac};
-use esp::wire::ip::{Family, Ip};
+use esp::wire::ip::{Family, Ip, Proto};
 
 use super::context::{Context, Packet, Transit};
 use super::forward::ethertype;
 use super::fragment::fragment;
 use super::held::Goal;
+use super::mss::clamp;
 use super::protect::{SealList, assign};
 use crate::ports::{Buffer, InterfaceId, PortId, Ports};
 use crate::tables::hop::Hop;
@@ -21,7 +22,7 @@ use crate::tables::sa::OutboundSa;
 /// Takes a packet into a tunnel, in pieces where it is too long.
 pub(super) fn fit_tunnel<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
-    transit: Transit<'t, '_, P::Buf, K>,
+    mut transit: Transit<'t, '_, P::Buf, K>,
     sa: &'t OutboundSa<K>,
     interface: Option<InterfaceId>,
     sealing: &mut SealList<'t, P::Buf, K>,
@@ -35,6 +36,9 @@ pub(super) fn fit_tunnel<'t, P: Ports, K: Send + Sync>(
     let outer = ctx.tables.port(port).map_or(0, |port| port.mtu);
     let own = interface.and_then(|interface| interface.mtu).unwrap_or(u16::MAX);
     let inner = sa.outer.inner_mtu(outer).min(own);
+    if transit.flow.proto == Proto::TCP {
+        clamp(transit.packet.buf.data_mut(), || interface?.mss_clamp);
+    }
     match fit(&transit.packet, inner) {
         Ok(Fit::Whole) => assign(ctx, transit.packet, sa, spread, sealing),
         Ok(Fit::Fragment) => fragment(ctx, transit.packet, inner, |ctx, piece| {

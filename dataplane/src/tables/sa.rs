@@ -9,6 +9,7 @@ use esp::wire::udp::UdpPorts;
 use esp::{IfId, Selector, Spi};
 use shm_protocol::ids::Slot;
 use shm_protocol::live::{Live, LiveRecord, RingRef, Window};
+use shm_protocol::sa::TfcPad;
 
 use super::hop::HopCell;
 
@@ -148,6 +149,8 @@ pub struct OutboundSa<K> {
     pub key: K,
     /// Outer headers with everything that does not change from packet to packet.
     pub outer: esp::encap::Outer,
+    /// Length that inner packets are padded to (RFC 4303 section 2.7).
+    pub tfc_pad: TfcPad,
     /// Way to the outer destination.
     pub hop: Arc<HopCell>,
     /// Larger is newer.

@@ -4,7 +4,7 @@ use dataplane::path::host::HostDevice;
 use dataplane::ports::PortId;
 use dataplane::tables::topology::Unprotected;
 use esp::DropReason;
-use shm_protocol::sa::KeyOctets;
+use shm_protocol::sa::{KeyOctets, TfcPad};
 
 use crate::gateway::{Gateway, HOST, LAN, Plan, WAN, mac, neighbor};
 use crate::records::{OUTER4, OUTER6, Side, Tunnel};
@@ -221,4 +221,55 @@ fn errors_are_made_at_a_limited_rate() {
     gateway.poll();
     let told = gateway.to_hosts(LAN).len();
     assert!((1..=200).contains(&told), "{told}");
+}
+
+/// A SYN that announces segments of `mss` octets.
+fn syn(src: &str, dst: &str, mss: u16) -> Packet {
+    let mut segment = vec![0, 80, 0, 81, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4];
+    segment.extend(mss.to_be_bytes());
+    Packet::new(src, dst, 6, segment)
+}
+
+fn announced(packet: &Packet) -> u16 {
+    u16::from_be_bytes([packet.payload[22], packet.payload[23]])
+}
+
+#[test]
+fn connections_through_an_interface_announce_what_it_is_clamped_to_both_ways() {
+    let tunnel = Tunnel::new(1, 1);
+    let clamped = |clamp| {
+        Plan::new(Side::A).with(|topology| topology.interfaces[0].mss_clamp = clamp).start(&[&tunnel])
+    };
+    for (clamp, announces, expected) in
+        [(Some(1300), 1460, 1300), (Some(1300), 1200, 1200), (None, 1460, 1460)]
+    {
+        let mut gateway = clamped(clamp);
+        for (src, dst) in [("10.1.0.9", "10.2.0.9"), ("2001:db8:1::9", "2001:db8:2::9")] {
+            let (opened, _) = through(&tunnel, &mut gateway, &syn(src, dst, announces));
+            assert_eq!(announced(&opened[0]), expected);
+        }
+        let back = syn("10.2.0.9", "10.1.0.9", announces);
+        gateway.peer_sends(&tunnel.peer(Side::B).seal(1, &back));
+        gateway.poll();
+        assert_eq!(announced(&gateway.to_hosts(LAN)[0]), expected);
+    }
+}
+
+#[test]
+fn padding_against_traffic_analysis_fills_every_packet_up_and_is_taken_off_again() {
+    for (tfc_pad, expected) in [(TfcPad::Off, 102), (TfcPad::Octets(600), 602), (TfcPad::Mtu, 1446)] {
+        let tunnel = Tunnel { tfc_pad, ..Tunnel::new(1, 1) };
+        let mut a = Plan::new(Side::A).start(&[&tunnel]);
+        let mut b = Plan::new(Side::B).start(&[&tunnel]);
+        let packet = v4(100, 0);
+        a.host_sends(LAN, &packet);
+        a.poll();
+        let sent = a.to_peer();
+        // Text is inner packet, padding and two octets of trailer, to a multiple of 4.
+        let text = sent[0].emit().len() - 20 - 16 - 16;
+        assert_eq!(text, usize::next_multiple_of(expected, 4).max(104).min(1448), "{tfc_pad:?}");
+        b.peer_sends(&sent[0]);
+        b.poll();
+        assert_eq!(b.to_hosts(LAN), [packet.after_hops(2)]);
+    }
 }
