@@ -12,6 +12,9 @@ use crate::tables::Derived;
 use crate::tables::hop::{Hop, HopCell};
 use crate::tables::topology::{Device, Mac, Topology};
 
+/// Neighbors known at a time; on a link, whoever likes can claim to be any number of them.
+const NEIGHBORS: usize = 16_384;
+
 impl<S: KeySchedule> Adopter<S> {
     /// Takes a new configuration: routes, interfaces and static neighbors; ports stay as they are.
     pub fn set_topology(&mut self, topology: Topology) {
@@ -29,7 +32,9 @@ impl<S: KeySchedule> Adopter<S> {
 
     /// Takes up a neighbor's Ethernet address, unless the configuration names one.
     pub fn learn(&mut self, port: PortId, ip: IpAddr, mac: Mac) {
-        if self.tables.neighbors.get(&(port, ip)) == Some(&mac) || self.is_fixed(port, ip) {
+        let known = self.tables.neighbors.get(&(port, ip));
+        let full = known.is_none() && self.tables.neighbors.len() >= NEIGHBORS;
+        if known == Some(&mac) || full || self.is_fixed(port, ip) {
             return;
         }
         Arc::make_mut(&mut self.tables.neighbors).insert((port, ip), mac);

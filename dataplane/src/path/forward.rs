@@ -37,7 +37,7 @@ pub(super) fn forward<'t, P: Ports, K: Send + Sync>(
     mut transit: Transit<'t, '_, P::Buf, K>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
-    let own = ctx.tables.local(transit.flow.dst);
+    let own = ctx.tables.local(transit.flow.dst).or_else(|| group(ctx, &transit));
     if let Err(reason) = admit(ctx.tables, &transit, own.is_some()) {
         return ctx.drop(transit.packet, reason);
     }
@@ -71,6 +71,25 @@ pub(super) fn forward<'t, P: Ports, K: Send + Sync>(
     protect(ctx, transit, exit, sealing);
 }
 
+/// The interface that a group of its link is for: routing protocols speak to each other so through a tunnel.
+#[inline]
+fn group<P: Ports, K>(ctx: &Context<'_, P, K>, transit: &Transit<'_, '_, P::Buf, K>) -> Option<Device> {
+    match transit.from {
+        From::Tunnel(sa) if !sa.common.if_id.is_policy_based() && is_link_group(transit.flow.dst) => {
+            interface_of(ctx, sa.common.if_id)
+        }
+        From::Port(_) | From::Tunnel(_) | From::Tap(_) | From::Tun(_) | From::Engine => None,
+    }
+}
+
+/// Whether an address names a group that no router forwards to. RFC: 5771 section 4, 4291 section 2.7.
+const fn is_link_group(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => matches!(v4.octets(), [224, 0, 0, _]),
+        IpAddr::V6(v6) => matches!(v6.octets(), [0xff, 0x02, ..]),
+    }
+}
+
 /// Whether the packet passes through, as opposed to starting here.
 const fn is_forwarded<K>(from: &From<'_, K>) -> bool {
     match from {
@@ -99,7 +118,8 @@ fn deliver<P: Ports, K>(ctx: &mut Context<'_, P, K>, transit: Transit<'_, '_, P:
     };
     match device {
         Some(Device::Interface(interface)) => {
-            ctx.punt(packet, HostDevice::Interface(interface), PuntClass::Local);
+            let class = if flow.dst.is_multicast() { PuntClass::Control } else { PuntClass::Local };
+            ctx.punt(packet, HostDevice::Interface(interface), class);
         }
         Some(Device::Port(port)) => to_tap(ctx, packet, port, Family::of(&flow.dst)),
         None => ctx.drop(packet, DropReason::NoInterface),

@@ -86,10 +86,18 @@ fn advertise<P: Ports, K>(
 /// The group of every IPv6 node on a link. RFC: 4291 section 2.7.1.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
+/// Takes up who says to be where, as far as it can be on this link.
 fn learn<P: Ports, K>(ctx: &Context<'_, P, K>, port: PortId, ip: IpAddr, mac: Mac) {
-    if !mac.is_group() && ctx.tables.neighbors.get(&(port, ip)) != Some(&mac.0) {
+    if !mac.is_group() && ctx.tables.neighbors.get(&(port, ip)) != Some(&mac.0) && on_link(ctx, port, ip) {
         ctx.notice(Notice::Learnt { port, ip, mac: mac.0 });
     }
+}
+
+fn on_link<P: Ports, K>(ctx: &Context<'_, P, K>, port: PortId, ip: IpAddr) -> bool {
+    let link_local = v6(ip).is_some_and(|ip| ip.is_unicast_link_local());
+    let way = ctx.tables.derived.fib.lookup(ip);
+    link_local
+        || way.is_some_and(|way| way.device == Device::Port(port) && way.via.is_none_or(|via| via == ip))
 }
 
 /// Asks the link for the way to `destination`.

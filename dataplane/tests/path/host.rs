@@ -255,3 +255,26 @@ fn trailing_octets_of_a_tun_packet_are_not_sealed() {
     assert_eq!(sent[0].emit().len(), short);
     assert_eq!(esp_head(&sent[0].frame([0; 6], [0; 6])).1, 1);
 }
+
+#[test]
+fn routing_protocols_speak_to_each_other_through_an_interface() {
+    let tunnel = Tunnel { nets: vec![ANY4, ANY6], ..Tunnel::new(1, 1) };
+    let mut gateway = Plan::new(Side::A).start(&[&tunnel]);
+    for (number, hello) in [
+        (1, Packet { ttl: 1, ..Packet::new("10.255.0.2", "224.0.0.5", 89, vec![2; 44]) }),
+        (2, Packet { ttl: 1, ..Packet::new("fe80::2", "ff02::5", 89, vec![3; 36]) }),
+    ] {
+        gateway.peer_sends(&tunnel.peer(Side::B).seal(number, &hello));
+        gateway.poll();
+        assert_eq!(gateway.punted(), [(FIRST_TUN, PuntClass::Control, hello.emit())]);
+        gateway.kernel_sends(FIRST_TUN, &hello.emit());
+        gateway.poll();
+        assert_eq!(tunnel.peer(Side::A).open(0, &gateway.to_peer()[0]), (number, hello));
+    }
+    gateway.no_drops();
+    // Any other group would have to be routed, which is not done.
+    let film = Packet::udp("10.2.0.9", "239.1.2.3", 1, 2, b"a film");
+    gateway.peer_sends(&tunnel.peer(Side::B).seal(3, &film));
+    gateway.poll();
+    gateway.only_drops(DropReason::Multicast, 1);
+}

@@ -217,3 +217,48 @@ fn forged_messages_from_beyond_the_link_teach_nothing() {
     gateway.poll();
     assert_eq!(sealed(&tunnel, &gateway), []);
 }
+
+#[test]
+fn who_cannot_be_on_the_link_is_not_learnt() {
+    let mut gateway = alone(false, &[]);
+    for claimed in [[8, 8, 8, 8], [10, 1, 0, 77], [0, 0, 0, 0]] {
+        gateway.send(WAN, frame([0xff; 6], OTHER, ARP, &arp(1, (OTHER, claimed.into()), ([0; 6], OURS4))));
+    }
+    gateway.poll();
+    assert!(gateway.workers[0].shared.notices.is_empty());
+    gateway.send(WAN, request());
+    gateway.poll();
+    let notice = gateway.workers[0].shared.notices.pop();
+    assert_eq!(notice, Some(Notice::Learnt { port: PortId(WAN), ip: IpAddr::V4(PEER4), mac: PEER }));
+}
+
+#[test]
+fn neighbors_are_bounded_and_those_known_are_still_followed() {
+    let mut gateway = alone(false, &[]);
+    let claimed = |at: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a40_0000 + at));
+    for at in 0..20_000 {
+        gateway.adopter.learn(PortId(WAN), claimed(at), OTHER);
+    }
+    gateway.adopter.learn(PortId(WAN), claimed(0), PEER);
+    gateway.settle();
+    let tables = gateway.adopter.snapshot();
+    assert_eq!(tables.neighbors.get(&(PortId(WAN), claimed(0))), Some(&PEER));
+    assert!(tables.neighbors.len() < 20_000);
+}
+
+#[test]
+fn a_gateway_beyond_the_prefix_of_the_link_is_learnt_where_a_route_names_it() {
+    let mut gateway = Plan::new(Side::A)
+        .with(|topology| {
+            topology.netdevs = false;
+            topology.neighbors.clear();
+            let wan = dataplane::tables::topology::Device::Port(PortId(WAN));
+            topology.routes.push(crate::gateway::route("0.0.0.0/0", wan, Some("198.51.100.1")));
+        })
+        .start(&[]);
+    let far: Ipv4Addr = [198, 51, 100, 1].into();
+    gateway.send(WAN, frame(ours(), PEER, ARP, &arp(2, (PEER, far), (ours(), OURS4))));
+    gateway.poll();
+    gateway.settle();
+    assert_eq!(gateway.adopter.snapshot().neighbors.get(&(PortId(WAN), far.into())), Some(&PEER));
+}

@@ -267,7 +267,7 @@ fn padding_against_traffic_analysis_fills_every_packet_up_and_is_taken_off_again
         let sent = a.to_peer();
         // Text is inner packet, padding and two octets of trailer, to a multiple of 4.
         let text = sent[0].emit().len() - 20 - 16 - 16;
-        assert_eq!(text, usize::next_multiple_of(expected, 4).max(104).min(1448), "{tfc_pad:?}");
+        assert_eq!(text, usize::next_multiple_of(expected, 4).clamp(104, 1448), "{tfc_pad:?}");
         b.peer_sends(&sent[0]);
         b.poll();
         assert_eq!(b.to_hosts(LAN), [packet.after_hops(2)]);
