@@ -257,21 +257,24 @@ impl Gateway {
             self.now_ns += MS;
             let adopted = self.adopter.step(self.now_ns);
             self.poll();
-            self.take_notices();
-            if !adopted.more && !adopted.published {
+            let told = self.take_notices();
+            if !adopted.more && !adopted.published && !told {
                 return;
             }
         }
         panic!("the control thread finds no end");
     }
 
-    /// What the control thread does with hints of the workers, the kernel's part left out.
-    pub(crate) fn take_notices(&mut self) {
+    /// What the control thread does with hints of the workers, the kernel's part left out; whether there were any.
+    pub(crate) fn take_notices(&mut self) -> bool {
+        let mut told = false;
         for worker in &self.workers {
             while let Some(notice) = worker.shared.notices.pop() {
                 let _ = self.adopter.notice(notice, self.now_ns);
+                told = true;
             }
         }
+        told
     }
 
     pub(crate) fn pass(&mut self, ns: u64) {
