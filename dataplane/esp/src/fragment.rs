@@ -268,7 +268,10 @@ mod tests {
         for piece in pieces6(&ip, 1280).unwrap() {
             let octets = emit6(&ip, &piece, 77, &mut out).unwrap();
             let upper = Ipv6::parse(&out[..octets]).unwrap().upper().unwrap();
-            assert_eq!(upper.fragment, Some(ipv6::Fragment { offset: payload.len(), more: piece.more }));
+            assert_eq!(
+                upper.fragment,
+                Some(ipv6::Fragment { offset: payload.len(), more: piece.more, ident: 77 })
+            );
             assert_eq!(upper.proto, Proto::ESP);
             payload.extend(upper.payload);
         }

@@ -111,17 +111,10 @@ fn bypasses(pieces: &mut IkePieces, ip: &Ip<'_>, flow: &FlowKey) -> bool {
         return pieces.contains(ip);
     }
     let ike = flow.proto == Proto::UDP && matches!(flow.sport, udp::IKE_PORT | udp::NAT_T_PORT);
-    if ike && is_first_piece(ip) {
+    if ike {
         pieces.remember(ip);
     }
     ike
-}
-
-fn is_first_piece(ip: &Ip<'_>) -> bool {
-    match ip {
-        Ip::V4(ip) => ip.more_fragments(),
-        Ip::V6(_) => false,
-    }
 }
 
 fn payload<'a>(ip: &Ip<'a>) -> Option<&'a [u8]> {

@@ -72,6 +72,23 @@ fn pieces_of_ike_are_punted_and_the_hosts_pieces_follow_their_first() {
 }
 
 #[test]
+fn pieces_of_ike_over_ipv6_follow_their_first_too() {
+    let mut gateway = guarded();
+    let piece = |ident: u8, at: u8, rest: &[u8]| {
+        let payload = [&[17, 0, at, u8::from(at == 0), 0, 0, 0, ident], rest].concat();
+        Packet::new("2001:db8:f::1", "2001:db8:f::2", 44, payload)
+    };
+    let ike = [&[1, 244, 1, 244, 5, 0, 0, 0], &[1; 40][..]].concat();
+    for piece in [piece(1, 0, &ike), piece(1, 48, &[2; 40])] {
+        gateway.kernel_sends_by_wan(&piece, mac(Side::B, WAN));
+        assert_eq!(left(&mut gateway), [piece]);
+    }
+    let other = piece(2, 48, &[2; 40]);
+    gateway.kernel_sends_by_wan(&other, mac(Side::B, WAN));
+    assert_eq!(all().peer(Side::A).open(0, &left(&mut gateway)[0]).1, other);
+}
+
+#[test]
 fn a_later_piece_of_anything_else_does_not_leave_in_clear() {
     let mut gateway = guarded();
     let piece = Packet { flags: 185, ident: 77, ..ike(500, 500, b"no first piece came before") };

@@ -58,6 +58,8 @@ pub struct Fragment {
     pub offset: usize,
     /// Whether pieces follow.
     pub more: bool,
+    /// What the pieces of one packet share.
+    pub ident: u32,
 }
 
 impl<'a> Ipv6<'a> {
@@ -169,9 +171,10 @@ impl<'a> Ipv6<'a> {
 
 impl Fragment {
     fn parse(octets: &[u8]) -> Result<Self, DropReason> {
-        let [_, _, a, b, _, _, _, _] = octets.first_chunk().ok_or(DropReason::MalformedIp)?;
-        let word = u16::from_be_bytes([*a, *b]);
-        Ok(Self { offset: usize::from(word & 0xfff8), more: word & 1 != 0 })
+        let [_, _, a, b, c, d, e, f] = *octets.first_chunk().ok_or(DropReason::MalformedIp)?;
+        let word = u16::from_be_bytes([a, b]);
+        let ident = u32::from_be_bytes([c, d, e, f]);
+        Ok(Self { offset: usize::from(word & 0xfff8), more: word & 1 != 0, ident })
     }
 }
 
@@ -293,7 +296,7 @@ mod tests {
     fn a_later_fragment_ends_the_walk_where_its_piece_begins() {
         let octets = packet(Proto::FRAGMENT, &[60, 0, 0, 17, 9, 9, 9, 9, 0xff, 0xff]);
         let upper = Ipv6::parse(&octets).unwrap().upper().unwrap();
-        assert_eq!(upper.fragment, Some(Fragment { offset: 16, more: true }));
+        assert_eq!(upper.fragment, Some(Fragment { offset: 16, more: true, ident: 0x0909_0909 }));
         assert_eq!((upper.proto, upper.payload.len()), (Proto::DEST_OPTIONS, 2));
     }
 
