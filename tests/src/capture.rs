@@ -1,6 +1,7 @@
 //! Captures on an interface by tcpdump, with its own drops counted.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::signal::Signal;
@@ -26,6 +27,11 @@ pub struct Capture {
     process: Process,
     path: PathBuf,
 }
+
+/// How often the file of a capture is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long a block of the kernel's ring may wait for more frames: tcpdump asks for a second.
+const KEPT_BACK: Duration = Duration::from_secs(1);
 
 /// A finished capture.
 #[derive(Debug)]
@@ -93,13 +99,14 @@ impl Capture {
         Ok(Self { process, path })
     }
 
-    /// Ends the capture once its file stopped growing, and reads it.
+    /// Ends the capture once its file stopped growing for longer than the kernel may keep a frame back, and reads it.
     pub fn finish(mut self) -> Result<Captured> {
-        let mut size = 0;
-        for _ in 0..50 {
-            std::thread::sleep(std::time::Duration::from_millis(200));
+        let (mut size, mut quiet) = (0, 0);
+        for _ in 0..100 {
+            std::thread::sleep(LOOK);
             let now = std::fs::metadata(&self.path).map_or(0, |meta| meta.len());
-            if now == size {
+            quiet = if now == size { quiet + 1 } else { 0 };
+            if LOOK * quiet > KEPT_BACK {
                 break;
             }
             size = now;
