@@ -88,13 +88,14 @@ impl<T> Publisher<T> {
 }
 
 impl<T> Subscriber<T> {
-    /// Returns the snapshot for the coming burst; never waits, never frees.
+    /// Returns the snapshot for the coming burst and its number, which no other snapshot has and is never 0; never
+    /// waits, never frees.
     #[must_use]
-    pub fn current(&mut self) -> &Arc<T> {
+    pub fn current(&mut self) -> (u64, &T) {
         if self.shared.number.load(Ordering::Acquire) != self.held.0 {
             self.refresh();
         }
-        &self.held.1
+        (self.held.0, &*self.held.1)
     }
 
     #[cold]
@@ -117,9 +118,9 @@ mod tests {
     #[test]
     fn a_worker_sees_what_was_published_at_its_next_burst() {
         let (mut publisher, mut subscribers) = channel(1, 1);
-        assert_eq!(**subscribers[0].current(), 1);
+        assert_eq!(*subscribers[0].current().1, 1);
         publisher.publish(Arc::new(2));
-        assert_eq!(**subscribers[0].current(), 2);
+        assert_eq!(*subscribers[0].current().1, 2);
     }
 
     #[test]
@@ -146,7 +147,7 @@ mod tests {
                 scope.spawn(move || {
                     let mut last = 0;
                     while last < 2_000 {
-                        let now = **subscriber.current();
+                        let now = *subscriber.current().1;
                         assert!(now >= last);
                         last = now;
                     }

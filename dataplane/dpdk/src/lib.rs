@@ -12,6 +12,7 @@ mod log;
 mod mbuf;
 mod mempool;
 mod port;
+mod prefetch;
 mod thread;
 mod time;
 
@@ -24,6 +25,7 @@ pub use mempool::{Mempool, MempoolConfig};
 pub use port::{
     Device, Limits, Link, MacAddress, Port, PortConfig, PortStats, Received, RxQueue, Started, TxQueue,
 };
+pub use prefetch::prefetch;
 pub use thread::{Lcore, pin_thread};
 pub use time::{tsc, tsc_hz};
 

@@ -6,6 +6,8 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 
 use dpdk_sys::rte_mbuf;
 
+use crate::prefetch;
+
 /// Octets in front of the data of a fresh or received packet; the shim asserts that DPDK was built so.
 pub const HEADROOM_OCTETS: u16 = 128;
 
@@ -154,13 +156,13 @@ impl Mbuf {
     /// Asks the CPU to fetch the mbuf's header.
     #[inline]
     pub fn prefetch_header(&self) {
-        prefetch(self.0.as_ptr().cast());
+        prefetch::address(self.0.as_ptr().cast());
     }
 
     /// Asks the CPU to fetch the first octets of the packet. Reads the mbuf's header.
     #[inline]
     pub fn prefetch_data(&self) {
-        prefetch(self.data().as_ptr());
+        prefetch::address(self.data().as_ptr());
     }
 
     /// Forgets what a driver noted about the packet (checksum, VLAN, offloads), before it is sent as something else.
@@ -208,14 +210,3 @@ impl fmt::Debug for Mbuf {
 
 /// `RTE_MBUF_F_EXTERNAL` and `RTE_MBUF_F_INDIRECT`: they say whose the buffer is, not what the packet is.
 const OL_FLAGS_OF_THE_BUFFER: u64 = (1 << 61) | (1 << 62);
-
-#[inline]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint and faults on no address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}

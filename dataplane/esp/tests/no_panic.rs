@@ -123,7 +123,7 @@ proptest! {
         let sent = inner(false, clear.len().max(20), 0, false);
         let layout = outer.layout(sent.len(), 0).unwrap();
         let mut packet = vec![0; layout.total_octets()];
-        packet[layout.front_octets..layout.front_octets + sent.len()].copy_from_slice(&sent);
+        packet[layout.front_octets()..layout.front_octets() + sent.len()].copy_from_slice(&sent);
         outer.encap(&mut packet, &layout, Spi(256), 1).unwrap();
         let arrived = decap::parse_outer(&packet, 4500).unwrap();
         let (text, _) = arrived.split(&mut packet).unwrap();

@@ -39,7 +39,7 @@ fn seal(
 ) -> Vec<u8> {
     let layout = outer.layout(inner.len(), pad_to).unwrap();
     let mut packet = vec![0xee; layout.total_octets()];
-    packet[layout.front_octets..layout.front_octets + inner.len()].copy_from_slice(inner);
+    packet[layout.front_octets()..layout.front_octets() + inner.len()].copy_from_slice(inner);
     outer.encap(&mut packet, &layout, SPI, seq).unwrap();
     let (text, icv) = layout.split(&mut packet).unwrap();
     assert_eq!(text.len() % 4, 0);

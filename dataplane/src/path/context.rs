@@ -8,6 +8,7 @@ use esp::aead::{Aead, MAX_BURST};
 use esp::wire::FlowKey;
 
 use super::counters::{Account, Counters, Origin, Stage};
+use super::flows::Flows;
 use super::held::Held;
 use super::icmp::Complaints;
 use super::ike_pieces::IkePieces;
@@ -123,6 +124,9 @@ pub(super) struct Context<'a, P: Ports, K> {
     pub(super) limiter: &'a mut Limiter,
     pub(super) told: &'a mut Told,
     pub(super) ike_pieces: &'a mut IkePieces,
+    pub(super) flows: &'a mut Flows,
+    /// Number of the snapshot that `tables` is.
+    pub(super) snapshot: u64,
     /// CLOCK_BOOTTIME, read once for the whole pass.
     pub(super) now_ns: u64,
     pub(super) cycles: fn() -> u64,

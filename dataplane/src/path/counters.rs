@@ -104,6 +104,8 @@ impl Default for Account {
 pub enum Stage {
     /// Taking packets from receive queues and the host's ring.
     Rx,
+    /// Sending packets of known flows on their way.
+    Known,
     /// Telling ESP, IKE, neighbor discovery, local and transit packets apart.
     Classify,
     /// SPI to SA, outer header against the SA, replay check.
@@ -126,8 +128,9 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Rx,
+        Self::Known,
         Self::Classify,
         Self::Lookup,
         Self::Open,
@@ -144,6 +147,7 @@ impl Stage {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rx => "rx",
+            Self::Known => "known",
             Self::Classify => "classify",
             Self::Lookup => "lookup",
             Self::Open => "open",

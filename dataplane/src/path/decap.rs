@@ -13,12 +13,16 @@ use super::lookup::{Opening, count_refused, window};
 use super::shared::Notice;
 use super::usage::{self, Usage};
 use crate::ports::{Buffer, Ports};
+use crate::tables::sa::InboundSa;
+
+/// An inner packet and the SA it came by; its `buf` starts at its IP header and ends with it.
+pub(super) type Inner<'t, B, K> = (Packet<B>, &'t InboundSa<K>);
 
 /// Turns genuine packets into inner ones.
 pub(super) fn decap<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     packets: &mut List<Opening<'t, P::Buf, K>>,
-    out: &mut Transits<'t, P::Buf, K>,
+    out: &mut List<Inner<'t, P::Buf, K>>,
 ) {
     let start = (ctx.cycles)();
     let count = packets.len();
@@ -39,7 +43,7 @@ pub(super) fn decap<'t, P: Ports, K>(
         }
         notice_mapping(ctx, &opening);
         match strip(opening) {
-            Ok((packet, flow)) => out.push(packet, flow, From::Tunnel(sa)),
+            Ok(packet) => out.push((packet, sa)),
             Err((opening, reason)) => {
                 sa.common.live.record().err_inner.fetch_add(1, Relaxed);
                 ctx.drop(opening.esp.packet, reason);
@@ -67,7 +71,7 @@ fn advance<B, K>(packets: &List<Opening<'_, B, K>>) -> List<Result<(), DropReaso
 
 type Refused<'t, B, K> = (Opening<'t, B, K>, DropReason);
 
-fn strip<B: Buffer, K>(mut opening: Opening<'_, B, K>) -> Result<(Packet<B>, FlowKey), Refused<'_, B, K>> {
+fn strip<B: Buffer, K>(mut opening: Opening<'_, B, K>) -> Result<Packet<B>, Refused<'_, B, K>> {
     let sa = opening.sa;
     let modes = Modes { ecn: sa.ecn, dscp: sa.copy_dscp };
     let buf = &mut opening.esp.packet.buf;
@@ -78,9 +82,23 @@ fn strip<B: Buffer, K>(mut opening: Opening<'_, B, K>) -> Result<(Packet<B>, Flo
     buf.adj(inner.at);
     let behind = buf.data().len().saturating_sub(inner.octets);
     buf.trim(behind);
-    match FlowKey::parse(buf.data()) {
-        Ok(flow) => Ok((opening.esp.packet, flow)),
-        Err(_) => Err((opening, DropReason::BadInner)),
+    Ok(opening.esp.packet)
+}
+
+/// Reads the flows of inner packets that go the long way.
+pub(super) fn read<'t, P: Ports, K>(
+    ctx: &mut Context<'t, P, K>,
+    packets: &mut List<Inner<'t, P::Buf, K>>,
+    out: &mut Transits<'t, P::Buf, K>,
+) {
+    for (packet, sa) in packets.drain(..) {
+        match FlowKey::parse(packet.buf.data()) {
+            Ok(flow) => out.push(packet, flow, From::Tunnel(sa)),
+            Err(_) => {
+                sa.common.live.record().err_inner.fetch_add(1, Relaxed);
+                ctx.drop(packet, DropReason::BadInner);
+            }
+        }
     }
 }
 

@@ -6,91 +6,108 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use esp::DropReason;
-use esp::encap::Layout;
+use esp::aead::Job;
+use esp::encap::{Layout, aad, nonce};
 use esp::seq::{self, SeqLimit};
-use esp::wire::eth;
+use esp::wire::eth::{self, Mac};
 use shm_protocol::sa::TfcPad;
 
 use super::context::{Context, List, Packet};
 use super::counters::Stage;
+use super::forward::ethertype;
 use super::protect::{SealList, Sealing};
 use super::shared::{Limit, Notice};
 use super::usage::{Side, Usage};
 use crate::ports::{Buffer, Ports};
-use crate::tables::sa::OutboundSa;
+use crate::tables::sa::{Common, OutboundSa};
+use crate::tables::topology::Port;
 
-/// A packet with all its headers, not sealed yet. `buf` starts at the Ethernet header, which is not written yet.
-pub(super) struct Built<'t, B, K> {
-    pub(super) sealing: Sealing<'t, B, K>,
-    pub(super) layout: Layout,
-    pub(super) seq: u64,
-}
-
-/// Builds every packet of a burst; those that cannot be built are dropped, the others are added to the empty `built`.
-pub(super) fn encap<'t, P: Ports, K>(
+/// Builds every packet of a burst up to its ICV, as a whole frame, and adds its job to the empty `jobs`; packets that cannot
+/// be built are dropped. Afterwards there is a job for each packet, or for none that is to be sent.
+pub(super) fn encap<'a, 't, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
-    sealing: &mut SealList<'t, P::Buf, K>,
-    built: &mut List<Built<'t, P::Buf, K>>,
+    sealing: &'a mut SealList<'t, P::Buf, K>,
+    jobs: &mut List<Job<'a, K>>,
 ) {
     let start = (ctx.cycles)();
     let count = sealing.len();
-    admit(ctx, sealing, built);
-    number(ctx, built);
-    let mut index = 0;
-    while let Some(one) = built.get_mut(index) {
-        match write(one) {
-            Ok(()) => index += 1,
-            Err(reason) => {
-                if let Some(one) = built.pop_at(index) {
-                    ctx.drop(one.sealing.packet, reason);
-                }
-            }
-        }
+    let (mut layouts, mut numbers) = (List::new(), List::new());
+    admit(ctx, sealing, &mut layouts);
+    number(ctx, sealing, &mut layouts, &mut numbers);
+    let tables = ctx.tables;
+    for ((one, layout), seq) in sealing.iter_mut().zip(&layouts).zip(&numbers) {
+        let port = tables.port(one.port);
+        jobs.extend(port.and_then(|port| build(one, port, layout, *seq)));
     }
     ctx.spent(Stage::Encap, count, start);
 }
 
 /// Writes headers and trailer round the inner packet.
-fn write<B: Buffer, K>(one: &mut Built<'_, B, K>) -> Result<(), DropReason> {
-    if one.seq == UNNUMBERED {
-        return Err(DropReason::SequenceExhausted);
-    }
-    let sa = one.sealing.sa;
-    let packet = one.sealing.packet.buf.data_mut().get_mut(eth::HEADER_OCTETS..).unwrap_or_default();
-    sa.outer.encap(packet, &one.layout, sa.common.spi, one.seq)
+#[inline]
+fn build<'a, B: Buffer, K>(
+    one: &'a mut Sealing<'_, B, K>,
+    port: &Port,
+    layout: &Layout,
+    seq: u64,
+) -> Option<Job<'a, K>> {
+    let Sealing { packet, sa, mac, .. } = one;
+    let frame = packet.buf.data_mut();
+    let (header, datagram) = frame.split_first_chunk_mut()?;
+    *header = eth::header(*mac, Mac(port.mac), ethertype(sa.outer.family()));
+    sa.outer.encap(datagram, layout, sa.common.spi, seq).ok()?;
+    let (text, icv) = layout.split(datagram)?;
+    // The IV is the number itself, 64 bits also without ESN, so it never repeats under a key. RFC 4106 section 3.1.
+    let nonce = nonce(sa.common.salt, seq.to_be_bytes());
+    Some(Job::new(&sa.key, nonce, aad(sa.common.spi, seq, sa.common.esn), text, icv))
 }
-
-/// No packet carries the number 0.
-const UNNUMBERED: u64 = 0;
 
 /// Makes room in every packet and accounts it to its SA; what fails either is dropped.
 fn admit<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     sealing: &mut SealList<'t, P::Buf, K>,
-    built: &mut List<Built<'t, P::Buf, K>>,
+    layouts: &mut List<Layout>,
 ) {
     let mut usage = Usage::default();
-    for mut one in sealing.drain(..) {
+    let mut at = 0;
+    while let Some(one) = sealing.get_mut(at) {
         let common = &one.sa.common;
-        let pad_to = tfc_octets(ctx, &one);
-        let layout = match room(&mut one.packet, one.sa, pad_to) {
-            Ok(layout) => layout,
-            Err(reason) => {
-                ctx.drop(one.packet, reason);
-                continue;
+        let pad_to = tfc_octets(ctx, one);
+        let admitted = room(&mut one.packet, one.sa, pad_to).and_then(|layout| {
+            let octets = layout.text_octets() as u64;
+            usage.take(Side::Out, common, octets, ctx.now_ns).map_err(|limit| spent(ctx, common, limit))?;
+            Ok(layout)
+        });
+        match admitted {
+            Ok(layout) => {
+                layouts.push(layout);
+                at += 1;
             }
-        };
-        match usage.take(Side::Out, common, layout.text_octets() as u64, ctx.now_ns) {
-            Ok(()) => built.push(Built { sealing: one, layout, seq: UNNUMBERED }),
-            Err(limit) => {
-                common.live.record().out_exhausted.fetch_add(1, Relaxed);
-                ctx.notice_once(Notice::Limit { slot: common.slot, uid: common.uid, limit });
-                ctx.drop(one.packet, DropReason::OutboundExpired);
-            }
+            Err(reason) => end(ctx, sealing, at, reason),
         }
     }
     for (slot, uid, limit) in usage.finish() {
         ctx.notice_once(Notice::Limit { slot, uid, limit });
+    }
+}
+
+/// Tells that an SA has come to a limit.
+#[cold]
+fn spent<P: Ports, K>(ctx: &mut Context<'_, P, K>, sa: &Common, limit: Limit) -> DropReason {
+    sa.live.record().out_exhausted.fetch_add(1, Relaxed);
+    ctx.notice_once(Notice::Limit { slot: sa.slot, uid: sa.uid, limit });
+    DropReason::OutboundExpired
+}
+
+/// Drops one packet out of a list.
+#[cold]
+fn end<P: Ports, K>(
+    ctx: &Context<'_, P, K>,
+    sealing: &mut SealList<'_, P::Buf, K>,
+    at: usize,
+    reason: DropReason,
+) {
+    if let Some(one) = sealing.pop_at(at) {
+        ctx.drop(one.packet, reason);
     }
 }
 
@@ -113,7 +130,8 @@ fn room<B: Buffer, K>(
     pad_to: usize,
 ) -> Result<Layout, DropReason> {
     let layout = sa.outer.layout(packet.buf.data().len(), pad_to)?;
-    if packet.buf.prepend(eth::HEADER_OCTETS + layout.front_octets) && packet.buf.append(layout.tail_octets())
+    if packet.buf.prepend(eth::HEADER_OCTETS + layout.front_octets())
+        && packet.buf.append(layout.tail_octets())
     {
         Ok(layout)
     } else {
@@ -121,26 +139,38 @@ fn room<B: Buffer, K>(
     }
 }
 
-/// Takes sequence numbers: one addition for packets in a row that share an SA.
-fn number<P: Ports, K>(ctx: &mut Context<'_, P, K>, built: &mut [Built<'_, P::Buf, K>]) {
-    for run in built.chunk_by_mut(|a, b| std::ptr::eq(a.sealing.sa, b.sealing.sa)) {
-        let Some(sa) = run.first().map(|first| &first.sealing.sa.common) else { continue };
-        let record = sa.live.record();
-        let limit = SeqLimit::of_width(sa.esn);
-        let wanted = u32::try_from(run.len()).unwrap_or(u32::MAX);
-        //= rfc4303#3.3.3
-        let taken = seq::take(&record.next_seq, wanted, limit);
-        for (one, after) in run.iter_mut().zip(0..u64::from(taken.usable)) {
-            one.seq = taken.first + after;
-        }
-        let (slot, uid) = (sa.slot, sa.uid);
-        if taken.usable < wanted {
-            record.out_exhausted.fetch_add(u64::from(wanted - taken.usable), Relaxed);
-            ctx.notice_once(Notice::Limit { slot, uid, limit: Limit::HardSequence });
-        } else if taken.first.saturating_add(u64::from(wanted)) > soft(limit) {
-            ctx.notice_once(Notice::Limit { slot, uid, limit: Limit::SoftSequence });
+/// Takes sequence numbers: one addition for packets in a row that share an SA; what gets none is dropped.
+fn number<'t, P: Ports, K>(
+    ctx: &mut Context<'t, P, K>,
+    sealing: &mut SealList<'t, P::Buf, K>,
+    layouts: &mut List<Layout>,
+    numbers: &mut List<u64>,
+) {
+    while let Some(first) = sealing.get(numbers.len()) {
+        let sa = first.sa;
+        let run = sealing.iter().skip(numbers.len()).take_while(|one| std::ptr::eq(one.sa, sa)).count();
+        let taken = take(ctx, &sa.common, u32::try_from(run).unwrap_or(u32::MAX));
+        numbers.extend((0..u64::from(taken.usable)).map(|after| taken.first + after));
+        for _ in taken.usable as usize..run {
+            layouts.pop_at(numbers.len());
+            end(ctx, sealing, numbers.len(), DropReason::SequenceExhausted);
         }
     }
+}
+
+fn take<P: Ports, K>(ctx: &mut Context<'_, P, K>, sa: &Common, wanted: u32) -> seq::Taken {
+    let record = sa.live.record();
+    let limit = SeqLimit::of_width(sa.esn);
+    //= rfc4303#3.3.3
+    let taken = seq::take(&record.next_seq, wanted, limit);
+    let (slot, uid) = (sa.slot, sa.uid);
+    if taken.usable < wanted {
+        record.out_exhausted.fetch_add(u64::from(wanted - taken.usable), Relaxed);
+        ctx.notice_once(Notice::Limit { slot, uid, limit: Limit::HardSequence });
+    } else if taken.first.saturating_add(u64::from(wanted)) > soft(limit) {
+        ctx.notice_once(Notice::Limit { slot, uid, limit: Limit::SoftSequence });
+    }
+    taken
 }
 
 /// The number at which the IKE daemon is asked for a new SA: a sixteenth before the end.

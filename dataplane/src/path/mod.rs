@@ -9,10 +9,13 @@ pub mod host;
 pub mod shared;
 
 mod context;
+mod flows;
 mod limiter;
 mod told;
 
 mod rx;
+
+mod known;
 
 mod classify;
 
@@ -48,6 +51,7 @@ mod seal;
 
 mod tx;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -57,6 +61,7 @@ use crate::ports::{PortId, Ports};
 use crate::publish::Subscriber;
 use crate::tables::Tables;
 use context::{Context, List, Packet, Transits};
+use flows::Flows;
 use held::Held;
 use icmp::Complaints;
 use ike_pieces::IkePieces;
@@ -79,6 +84,7 @@ pub struct Path<P: Ports, A: Aead> {
     limiter: Limiter,
     told: Told,
     ike_pieces: IkePieces,
+    flows: Flows,
     cycles: fn() -> u64,
 }
 
@@ -108,6 +114,7 @@ impl<P: Ports, A: Aead> Path<P, A> {
             limiter: Limiter::new(),
             told: Told::new(),
             ike_pieces: IkePieces::new(),
+            flows: Flows::new(RandomState::new().hash_one(worker)),
             cycles,
         }
     }
@@ -115,7 +122,7 @@ impl<P: Ports, A: Aead> Path<P, A> {
     /// Does one pass over every queue and ring; returns how many packets were taken up.
     /// Units of `now_ns`: nanoseconds of CLOCK_BOOTTIME.
     pub fn poll(&mut self, now_ns: u64) -> usize {
-        let tables = &**self.tables.current();
+        let (snapshot, tables) = self.tables.current();
         let mut ctx = Context {
             tables,
             ports: &mut self.ports,
@@ -128,6 +135,8 @@ impl<P: Ports, A: Aead> Path<P, A> {
             limiter: &mut self.limiter,
             told: &mut self.told,
             ike_pieces: &mut self.ike_pieces,
+            flows: &mut self.flows,
+            snapshot,
             now_ns,
             cycles: self.cycles,
         };
@@ -167,16 +176,28 @@ fn port_in<'t, P: Ports, K: Send + Sync>(
     if taken == 0 {
         return 0;
     }
+    let mut rest = List::new();
+    known::from_port(ctx, port, &mut packets, &mut rest, sealing);
+    if rest.is_empty() {
+        return taken;
+    }
     let (mut esp, mut clear) = (List::new(), Transits::new());
-    classify::classify(ctx, port, &mut packets, &mut esp, &mut clear);
+    classify::classify(ctx, port, &mut rest, &mut esp, &mut clear);
     if !esp.is_empty() {
-        let (mut opening, mut inner) = (List::new(), Transits::new());
+        let (mut opening, mut inner, mut rest) = (List::new(), List::new(), List::new());
         lookup::lookup(ctx, &mut esp, &mut opening);
         open::open(ctx, &mut opening);
         decap::decap(ctx, &mut opening, &mut inner);
-        forward::forward_all(ctx, &mut inner, sealing);
+        known::from_tunnels(ctx, &mut inner, &mut rest, sealing);
+        if !rest.is_empty() {
+            let mut transits = Transits::new();
+            decap::read(ctx, &mut rest, &mut transits);
+            forward::forward_all(ctx, &mut transits, sealing);
+        }
     }
-    forward::forward_all(ctx, &mut clear, sealing);
+    if clear.len() > 0 {
+        forward::forward_all(ctx, &mut clear, sealing);
+    }
     taken
 }
 

@@ -10,6 +10,7 @@ use esp::wire::eth::{self, Mac};
 use esp::wire::ip::{Family, Ip, Proto};
 
 use super::context::{Context, Packet, Transit};
+use super::flows::Way;
 use super::forward::ethertype;
 use super::fragment::fragment;
 use super::held::Goal;
@@ -36,6 +37,8 @@ pub(super) fn fit_tunnel<'t, P: Ports, K: Send + Sync>(
     let outer = ctx.tables.port(port).map_or(0, |port| port.mtu);
     let own = interface.and_then(|interface| interface.mtu).unwrap_or(u16::MAX);
     let inner = sa.outer.inner_mtu(outer).min(own);
+    let way = Way::Seal { slot: sa.common.slot, port, mtu: inner, spread };
+    ctx.learn(transit.flow, &transit.from, way);
     if transit.flow.proto == Proto::TCP {
         clamp(transit.packet.buf.data_mut(), || interface?.mss_clamp);
     }
@@ -62,6 +65,9 @@ pub(super) fn fit_port<'t, P: Ports, K: Send + Sync>(
     let Some(mtu) = ctx.tables.port(port).map(|port| port.mtu) else {
         return ctx.drop(transit.packet, DropReason::PortUnknown);
     };
+    if let Some(mac) = ctx.tables.neighbors.get(&(port, next_hop)) {
+        ctx.learn(transit.flow, &transit.from, Way::Clear { port, mac: Mac(*mac), mtu });
+    }
     match fit(&transit.packet, mtu) {
         Ok(Fit::Whole) => resolve(ctx, transit.packet, port, next_hop),
         Ok(Fit::Fragment) => {

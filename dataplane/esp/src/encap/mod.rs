@@ -82,45 +82,69 @@ pub struct OuterConfig {
     pub ttl: u8,
 }
 
-/// Where things stand in a protected packet.
+/// Where things stand in a protected packet. IP carries no more than 16 bits of length, and no part is longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Length of outer headers, ESP header and IV. Units: octets.
-    pub front_octets: usize,
-    /// Length of the inner packet. Units: octets.
-    pub inner_octets: usize,
-    /// Length of TFC padding, zeros between inner packet and padding. Units: octets.
-    pub tfc_octets: usize,
-    /// Length of padding, without its length and next header. Units: octets.
-    pub pad_octets: u8,
+    front_octets: u16,
+    inner_octets: u16,
+    text_octets: u16,
+    pad_octets: u8,
 }
 
 impl Layout {
+    /// Returns the length of outer headers, ESP header and IV. Units: octets.
+    #[must_use]
+    #[inline]
+    pub const fn front_octets(&self) -> usize {
+        self.front_octets as usize
+    }
+
+    /// Returns the length of the inner packet. Units: octets.
+    #[must_use]
+    #[inline]
+    pub const fn inner_octets(&self) -> usize {
+        self.inner_octets as usize
+    }
+
     /// Returns the length of what is encrypted. Units: octets.
     #[must_use]
     #[inline]
     pub const fn text_octets(&self) -> usize {
-        self.inner_octets + self.tfc_octets + self.pad_octets as usize + TRAILER_OCTETS
+        self.text_octets as usize
+    }
+
+    /// Returns the length of padding, without its length and next header. Units: octets.
+    #[must_use]
+    #[inline]
+    pub const fn pad_octets(&self) -> u8 {
+        self.pad_octets
+    }
+
+    /// Returns the length of TFC padding, zeros between inner packet and padding. Units: octets.
+    #[must_use]
+    #[inline]
+    pub const fn tfc_octets(&self) -> usize {
+        self.text_octets() - self.inner_octets() - self.pad_octets as usize - TRAILER_OCTETS
     }
 
     /// Returns the length of what is put behind the inner packet. Units: octets.
     #[must_use]
     #[inline]
     pub const fn tail_octets(&self) -> usize {
-        self.text_octets() - self.inner_octets + ICV_OCTETS
+        self.text_octets() - self.inner_octets() + ICV_OCTETS
     }
 
     /// Returns the length of the protected packet. Units: octets, outer header through ICV.
     #[must_use]
     #[inline]
     pub const fn total_octets(&self) -> usize {
-        self.front_octets + self.text_octets() + ICV_OCTETS
+        self.front_octets() + self.text_octets() + ICV_OCTETS
     }
 
     /// Splits a protected packet into the AEAD's text and ICV; `None` when it is not of this layout.
     #[must_use]
     #[inline]
     pub fn split<'a>(&self, packet: &'a mut [u8]) -> Option<(&'a mut [u8], &'a mut [u8; ICV_OCTETS])> {
-        packet.get_mut(self.front_octets..self.total_octets())?.split_last_chunk_mut()
+        packet.get_mut(self.front_octets()..self.total_octets())?.split_last_chunk_mut()
     }
 }

@@ -2,7 +2,8 @@
 
 use core::net::IpAddr;
 
-use super::{Df, Dscp, Layout, MAX_OUTER_OCTETS, OuterConfig};
+use super::{Df, Dscp, Layout, OuterConfig};
+use crate::aead::ICV_OCTETS;
 use crate::ecn::{self, Ecn};
 use crate::wire::esp::{ALIGN_OCTETS, HEADER_OCTETS, IV_OCTETS, TRAILER_OCTETS};
 use crate::wire::{Family, Proto, checksum, esp, ipv4, ipv6, udp};
@@ -11,7 +12,8 @@ use crate::{DropReason, Spi, mtu};
 /// The outer header of an SA with everything that does not change from packet to packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Outer {
-    template: [u8; MAX_OUTER_OCTETS],
+    /// The IP header; of IPv4 its first 20 octets.
+    template: [u8; ipv6::HEADER_OCTETS],
     header_octets: u8,
     sum: u16,
     config: OuterConfig,
@@ -21,7 +23,7 @@ impl Outer {
     /// Renders a header; `None` when the two addresses are of different families.
     #[must_use]
     pub fn new(config: OuterConfig) -> Option<Self> {
-        let mut template = [0u8; MAX_OUTER_OCTETS];
+        let mut template = [0u8; ipv6::HEADER_OCTETS];
         let proto = if config.udp.is_some() { Proto::UDP } else { Proto::ESP };
         let ip_octets = match (config.src, config.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -48,16 +50,12 @@ impl Outer {
                     hop_limit: config.ttl,
                     payload_octets: 0,
                 };
-                *template.first_chunk_mut()? = repr.emit();
+                template = repr.emit();
                 ipv6::HEADER_OCTETS
             }
             _ => return None,
         };
-        let mut header_octets = ip_octets;
-        if let Some(ports) = config.udp {
-            *template.get_mut(ip_octets..)?.first_chunk_mut()? = udp::header(ports, 0, 0);
-            header_octets += udp::HEADER_OCTETS;
-        }
+        let header_octets = ip_octets + if config.udp.is_some() { udp::HEADER_OCTETS } else { 0 };
         let [_, _, _, _, _, _, _, _, _, _, a, b, ..] = template;
         let sum = !u16::from_be_bytes([a, b]);
         Some(Self { template, header_octets: u8::try_from(header_octets).ok()?, sum, config })
@@ -94,20 +92,27 @@ impl Outer {
     /// Errors: `TooLong` when IP could not carry it. RFC: 4303 section 2.4, 2.7.
     #[inline]
     pub fn layout(&self, inner_octets: usize, pad_to: usize) -> Result<Layout, DropReason> {
-        let tfc_octets = pad_to.saturating_sub(inner_octets);
         //= rfc4303#2.4
-        let over = (inner_octets + tfc_octets + TRAILER_OCTETS) % ALIGN_OCTETS;
-        let pad_octets = PAD_OCTETS_OVER.get(over).copied().unwrap_or_default();
+        let text_octets = (inner_octets.max(pad_to) + TRAILER_OCTETS).next_multiple_of(ALIGN_OCTETS);
+        let pad_octets = text_octets - inner_octets.max(pad_to) - TRAILER_OCTETS;
         let front_octets = self.header_octets() + HEADER_OCTETS + IV_OCTETS;
-        let layout = Layout { front_octets, inner_octets, tfc_octets, pad_octets };
         let ip_fixed_octets = match self.family() {
             Family::V4 => 0,
             Family::V6 => ipv6::HEADER_OCTETS,
         };
-        if layout.total_octets() - ip_fixed_octets > usize::from(u16::MAX) {
+        if front_octets + text_octets + ICV_OCTETS - ip_fixed_octets > usize::from(u16::MAX) {
             return Err(DropReason::TooLong);
         }
-        Ok(layout)
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "each is a part of what 16 bits were found to hold"
+        )]
+        Ok(Layout {
+            front_octets: front_octets as u16,
+            inner_octets: inner_octets as u16,
+            text_octets: text_octets as u16,
+            pad_octets: pad_octets as u8,
+        })
     }
 
     /// Writes everything but the ICV round the inner packet, which stands in `packet` behind `front_octets`.
@@ -118,12 +123,32 @@ impl Outer {
         let total_octets = layout.total_octets();
         let packet = packet.get_mut(..total_octets).ok_or(DropReason::NoHeadroom)?;
         let (front, inner) =
-            packet.split_at_mut_checked(layout.front_octets).ok_or(DropReason::NoHeadroom)?;
+            packet.split_at_mut_checked(layout.front_octets()).ok_or(DropReason::NoHeadroom)?;
         let seen = Inner::of(inner).ok_or(DropReason::MalformedIp)?;
         trailer(inner, layout, seen.family).ok_or(DropReason::NoHeadroom)?;
-        let (outer, rest) = front.split_at_mut_checked(self.header_octets()).ok_or(DropReason::NoHeadroom)?;
+        let ident = ident(spi, seq);
+        let (rest, udp_octets) = match self.family() {
+            Family::V4 => {
+                let (ip, rest) = front.split_first_chunk_mut().ok_or(DropReason::NoHeadroom)?;
+                self.patch4(ip, &seen, total_octets, ident);
+                (rest, total_octets - ipv4::HEADER_OCTETS)
+            }
+            Family::V6 => {
+                let (ip, rest) = front.split_first_chunk_mut().ok_or(DropReason::NoHeadroom)?;
+                self.patch6(ip, &seen, total_octets);
+                (rest, total_octets - ipv6::HEADER_OCTETS)
+            }
+        };
+        let rest = match self.config.udp {
+            None => rest,
+            Some(ports) => {
+                let (header, rest) = rest.split_first_chunk_mut().ok_or(DropReason::NoHeadroom)?;
+                *header = udp::header(ports, low(udp_octets - udp::HEADER_OCTETS), 0);
+                rest
+            }
+        };
         *rest.first_chunk_mut().ok_or(DropReason::NoHeadroom)? = esp::header(spi, seq);
-        self.patch(outer, &seen, total_octets, ident(spi, seq)).ok_or(DropReason::NoHeadroom)
+        Ok(())
     }
 
     /// Writes what depends on the cipher text: the UDP checksum that IPv6 demands. Does nothing for other headers.
@@ -140,42 +165,33 @@ impl Outer {
         }
     }
 
-    /// Copies the template and patches lengths, identification, DSCP, ECN, flags and header checksum.
+    /// Copies the template and patches length, identification, DSCP, ECN, flags and header checksum.
     #[inline]
-    fn patch(&self, outer: &mut [u8], inner: &Inner, total_octets: usize, ident: u16) -> Option<()> {
-        outer.copy_from_slice(self.template.get(..self.header_octets())?);
+    fn patch4(&self, ip: &mut [u8; ipv4::HEADER_OCTETS], inner: &Inner, total_octets: usize, ident: u16) {
+        let Some(template) = self.template.first_chunk() else { return };
+        *ip = *template;
+        let (tos, total) = (self.tos(inner.tos), low(total_octets));
+        let flags = if self.dont_fragment(inner) { ipv4::DONT_FRAGMENT } else { 0 };
+        let sum = u64::from(self.sum) + u64::from(tos) + u64::from(total);
+        let sum = !checksum::fold(sum + u64::from(ident) + u64::from(flags));
+        let [a, b] = total.to_be_bytes();
+        let [c, d] = ident.to_be_bytes();
+        let [e, f] = flags.to_be_bytes();
+        let [start @ .., _, _, s0, s1, _, _, _, _, _, _, _, _] = ip;
+        // One store of eight octets.
+        *start = [IPV4_VERSION_IHL, tos, a, b, c, d, e, f];
+        [*s0, *s1] = sum.to_be_bytes();
+    }
+
+    /// Copies the template and patches length, DSCP and ECN.
+    #[inline]
+    fn patch6(&self, ip: &mut [u8; ipv6::HEADER_OCTETS], inner: &Inner, total_octets: usize) {
+        *ip = self.template;
         let tos = self.tos(inner.tos);
-        let ip_octets = match self.family() {
-            Family::V4 => {
-                let total = u16::try_from(total_octets).ok()?;
-                let flags = if self.dont_fragment(inner) { ipv4::DONT_FRAGMENT } else { 0 };
-                let sum = u64::from(self.sum) + u64::from(tos) + u64::from(total);
-                let sum = !checksum::fold(sum + u64::from(ident) + u64::from(flags));
-                let [a, b] = total.to_be_bytes();
-                let [c, d] = ident.to_be_bytes();
-                let [e, f] = flags.to_be_bytes();
-                let [_, tos_place, varying @ ..] = outer.first_chunk_mut::<{ ipv4::HEADER_OCTETS }>()?;
-                *tos_place = tos;
-                let [v0, v1, v2, v3, v4, v5, _, _, s0, s1, ..] = varying;
-                [*v0, *v1, *v2, *v3, *v4, *v5] = [a, b, c, d, e, f];
-                [*s0, *s1] = sum.to_be_bytes();
-                ipv4::HEADER_OCTETS
-            }
-            Family::V6 => {
-                let [high, low] = u16::try_from(total_octets - ipv6::HEADER_OCTETS).ok()?.to_be_bytes();
-                let [version, class, _, _, a, b, ..] = outer.first_chunk_mut::<{ ipv6::HEADER_OCTETS }>()?;
-                *version = 0x60 | tos >> 4;
-                *class = tos << 4;
-                (*a, *b) = (high, low);
-                ipv6::HEADER_OCTETS
-            }
-        };
-        if self.config.udp.is_some() {
-            let [high, low] = u16::try_from(total_octets - ip_octets).ok()?.to_be_bytes();
-            let [_, _, _, _, a, b, ..] = outer.get_mut(ip_octets..)? else { return None };
-            (*a, *b) = (high, low);
-        }
-        Some(())
+        let [high, low] = low(total_octets - ipv6::HEADER_OCTETS).to_be_bytes();
+        let [version, class, _, _, a, b, ..] = ip;
+        (*version, *class) = (0x60 | tos >> 4, tos << 4);
+        (*a, *b) = (high, low);
     }
 
     #[inline]
@@ -199,8 +215,15 @@ impl Outer {
     }
 }
 
-/// Padding by the remainder of inner packet and trailer. Units: octets.
-const PAD_OCTETS_OVER: [u8; ALIGN_OCTETS] = [0, 3, 2, 1];
+/// Version 4, five words of header.
+const IPV4_VERSION_IHL: u8 = 0x45;
+
+/// A length that [`Outer::layout`] found to fit, or that of the IP payload, which is checked there too.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "checked when the packet was planned")]
+const fn low(octets: usize) -> u16 {
+    octets as u16
+}
 
 /// What of the inner header goes into the outer one.
 struct Inner {
@@ -224,16 +247,24 @@ impl Inner {
 /// Writes TFC padding, padding 1, 2, 3…, its length and the next header behind the inner packet.
 #[inline]
 fn trailer(inner: &mut [u8], layout: &Layout, family: Family) -> Option<()> {
-    let tail = inner.get_mut(layout.inner_octets..layout.text_octets())?;
-    let (tfc, rest) = tail.split_at_mut_checked(layout.tfc_octets)?;
-    tfc.fill(0);
-    let (pad, end) = rest.split_last_chunk_mut::<TRAILER_OCTETS>()?;
-    for (octet, value) in pad.iter_mut().zip(1u8..) {
-        *octet = value;
-    }
-    *end = [layout.pad_octets, family.proto().get()];
+    let tail = inner.get_mut(layout.inner_octets()..)?;
+    let end = match layout.tfc_octets() {
+        0 => tail,
+        tfc_octets => {
+            let (tfc, end) = tail.split_at_mut_checked(tfc_octets)?;
+            tfc.fill(0);
+            end
+        }
+    };
+    // The ICV comes behind and is written later, so that eight octets are always there to be written at once.
+    let [a, b, c, d] = PADDINGS.get(usize::from(layout.pad_octets()))?.to_owned();
+    let next = u64::from(family.proto().get()) << (8 * (u32::from(layout.pad_octets()) + 1));
+    *end.first_chunk_mut()? = (u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0]) | next).to_le_bytes();
     Some(())
 }
+
+/// Padding and its length, by its length. RFC: 4303 section 2.4.
+const PADDINGS: [[u8; ALIGN_OCTETS]; ALIGN_OCTETS] = [[0, 0, 0, 0], [1, 1, 0, 0], [1, 2, 2, 0], [1, 2, 3, 3]];
 
 /// Returns an identification that consecutive packets of one SA, and mostly those of two, do not share. RFC: 6864.
 #[inline]

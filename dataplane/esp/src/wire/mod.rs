@@ -14,6 +14,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod nd;
+pub mod plain;
 pub mod udp;
 
 pub use flow::FlowKey;
