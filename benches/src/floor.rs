@@ -27,33 +27,61 @@ pub fn text_octets(inner_octets: u16) -> usize {
     (usize::from(inner_octets) + 2).next_multiple_of(4)
 }
 
-/// Measures every method of this build on CPU `cpu`, `windows` times.
-///
-/// # Errors
-/// No method runs here; the thread cannot be pinned.
-pub fn measure(algorithm: Algorithm, inner_octets: u16, cpu: usize, windows: usize) -> Result<Floor> {
-    let text_octets = text_octets(inner_octets);
-    std::thread::scope(|scope| {
-        let measured = scope.spawn(|| {
-            cpu::pin(&[cpu])?;
-            let mut all = Vec::new();
-            for _ in 0..windows {
-                all.extend(measure_floor(algorithm, text_octets, WINDOW)?);
-            }
-            Ok::<_, anyhow::Error>(all)
-        });
-        let all = measured.join().ok().context("measuring the AEAD panicked")??;
+/// The windows of every method of this build.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    text_octets: usize,
+    all: Vec<Vec<crypto::Floor>>,
+}
+
+impl Windows {
+    /// Has no window yet, of the text that an inner packet becomes.
+    #[must_use]
+    pub fn new(inner_octets: u16) -> Self {
+        Self { text_octets: text_octets(inner_octets), all: Vec::new() }
+    }
+
+    /// Measures one window of every method on CPU `cpu`.
+    ///
+    /// # Errors
+    /// No method runs here; the thread cannot be pinned.
+    pub fn take(&mut self, algorithm: Algorithm, cpu: usize) -> Result<()> {
+        let text_octets = self.text_octets;
+        let window = std::thread::scope(|scope| {
+            let measured = scope.spawn(|| {
+                cpu::pin(&[cpu])?;
+                Ok::<_, anyhow::Error>(measure_floor(algorithm, text_octets, WINDOW)?)
+            });
+            measured.join().ok().context("measuring the AEAD panicked")?
+        })?;
+        self.all.push(window);
+        Ok(())
+    }
+
+    /// Returns the fastest method, by the median of its windows, and its windows in the order they were taken.
+    ///
+    /// # Errors
+    /// There is no window.
+    pub fn fastest(&self) -> Result<(Floor, Vec<f64>)> {
         let of = |method| {
-            let windows = all.iter().filter(|floor| floor.method == method).map(|floor| floor.min_ns);
-            Some(Floor { method, text_octets, ns: Spread::of(windows.collect())? })
+            let windows: Vec<f64> = self
+                .all
+                .iter()
+                .flatten()
+                .filter(|floor| floor.method == method)
+                .map(|floor| floor.min_ns)
+                .collect();
+            Some((Floor { method, text_octets: self.text_octets, ns: Spread::of(windows.clone())? }, windows))
         };
         let floors = Method::built().filter_map(of);
-        floors.min_by(|a, b| a.ns.median().total_cmp(&b.ns.median())).context("no AEAD runs on this machine")
-    })
+        floors
+            .min_by(|(a, _), (b, _)| a.ns.median().total_cmp(&b.ns.median()))
+            .context("no AEAD runs on this machine")
+    }
 }
 
 /// What one window of one method takes.
-const WINDOW: Duration = Duration::from_millis(60);
+const WINDOW: Duration = Duration::from_millis(30);
 
 #[cfg(test)]
 mod tests {

@@ -64,6 +64,7 @@ impl Drop for Process {
         }
         // The engine gives back huge pages when it is asked to end; only one that does not is killed.
         let _ = kill(self.pid(), Signal::SIGTERM);
+        let _ = kill(self.pid(), Signal::SIGCONT);
         for _ in 0..100 {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
@@ -160,6 +161,22 @@ impl Gateway {
             }
         }
         bail!("the engine has no thread worker-0")
+    }
+
+    /// Takes the engine off its CPU until [`Self::resume`].
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn pause(&self) -> Result<()> {
+        Ok(kill(self.engine.pid(), Signal::SIGSTOP)?)
+    }
+
+    /// Lets the engine run on.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn resume(&self) -> Result<()> {
+        Ok(kill(self.engine.pid(), Signal::SIGCONT)?)
     }
 
     /// Ends the engine politely and returns what it said.

@@ -1,23 +1,22 @@
 //! The I/O alone: `net_pcap infinite_rx -> net_null` with the addresses swapped and nothing else, on the measured core.
 //!
 //! DPDK starts once in a process and keeps its devices, so this runs in a process of its own: [`run`] is its body,
-//! [`measure`] starts it and reads what it prints.
+//! [`Alone`] starts it and asks it for one window after the other.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use dpdk::{Burst, Device, Eal, EalConfig, FilePrefix, Lcore, Memory, Mempool, MempoolConfig, PortConfig};
 use dpdk::{RxQueue, TxQueue, free_burst, silent};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use serde_json::{Value, json};
 
 use crate::Result;
 use crate::cpu;
 use crate::hugepages::Hugepages;
-use crate::spread::Spread;
 
 /// What the process is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,32 +30,57 @@ pub struct Job {
     /// The CPU to measure on
     #[arg(long)]
     pub cpu: u32,
-    /// How many windows
-    #[arg(long)]
-    pub windows: usize,
 }
 
-/// Measures in a process of its own. Units: nanoseconds a packet.
-///
-/// # Errors
-/// No huge pages; what the process said when it failed.
-pub fn measure(job: &Job) -> Result<Spread> {
-    let _pages = Hugepages::take(u64::from(MEMORY_MIB))?;
-    let output = Command::new(std::env::current_exe()?)
-        .arg("io")
-        .args([Path::new("--pcap"), &job.pcap, Path::new("--mount"), &job.mount])
-        .args(["--cpu", &job.cpu.to_string(), "--windows", &job.windows.to_string()])
-        .stdin(Stdio::null())
-        .output()?;
-    if !output.status.success() {
-        bail!("I/O alone: {}", String::from_utf8_lossy(&output.stderr).trim());
+/// The process that measures; it sleeps until it is asked and ends when this is dropped.
+#[derive(Debug)]
+pub struct Alone {
+    child: Child,
+    ask: Option<ChildStdin>,
+    answer: BufReader<ChildStdout>,
+    _pages: Hugepages,
+}
+
+impl Alone {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// No huge pages; the program cannot be started.
+    pub fn start(job: &Job) -> Result<Self> {
+        let pages = Hugepages::take(u64::from(MEMORY_MIB))?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("io")
+            .args([Path::new("--pcap"), &job.pcap, Path::new("--mount"), &job.mount])
+            .args(["--cpu", &job.cpu.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let ask = child.stdin.take();
+        let answer = BufReader::new(child.stdout.take().context("stdout of the I/O alone")?);
+        Ok(Self { child, ask, answer, _pages: pages })
     }
-    let said: Value = serde_json::from_slice(&output.stdout).context("I/O alone printed no figures")?;
-    let windows = said["windows_ns"].as_array().into_iter().flatten().filter_map(Value::as_f64);
-    Spread::of(windows.collect()).context("I/O alone has no window")
+
+    /// Measures one window. Units: nanoseconds a packet.
+    ///
+    /// # Errors
+    /// The process has ended; what it said stands on standard error.
+    pub fn window(&mut self) -> Result<f64> {
+        let ask = self.ask.as_mut().context("stdin of the I/O alone")?;
+        writeln!(ask)?;
+        let mut line = String::new();
+        self.answer.read_line(&mut line)?;
+        line.trim().parse().context("the I/O alone ended")
+    }
 }
 
-/// Measures and prints the windows as JSON.
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.ask = None;
+        let _ = self.child.wait();
+    }
+}
+
+/// Measures a window for every line of standard input and prints its nanoseconds a packet.
 ///
 /// # Errors
 /// Those of DPDK and of the mount.
@@ -72,22 +96,25 @@ pub fn run(job: &Job) -> Result<()> {
     let eal = Eal::init(&config)?;
     dpdk::pin_thread(eal, job.cpu)?;
     let lcore = Lcore::register(eal)?;
-    let windows = windows(eal, job)?;
+    let answered = answer(eal, job);
     drop(lcore);
     eal.remove_runtime_dir()?;
-    println!("{}", json!({ "windows_ns": windows }));
-    Ok(())
+    answered
 }
 
-fn windows(eal: Eal, job: &Job) -> Result<Vec<f64>> {
+fn answer(eal: Eal, job: &Job) -> Result<()> {
     let pool = Mempool::new(eal, &MempoolConfig::new("io", BUFFERS))?;
     let source = format!("net_pcap0,rx_pcap={},infinite_rx=1", job.pcap.display());
     let mut source = Device::probe(eal, &source)?.start(&PortConfig::default(), &pool)?;
     let mut sink = Device::probe(eal, "net_null0,no-rx=1")?.start(&PortConfig::default(), &pool)?;
     let rx = source.rx.first_mut().context("net_pcap without a queue")?;
     let tx = sink.tx.first_mut().context("net_null without a queue")?;
-    forward(rx, tx, WARM_UP)?;
-    (0..job.windows).map(|_| forward(rx, tx, WINDOW)).collect()
+    for line in std::io::stdin().lines() {
+        line?;
+        forward(rx, tx, WARM_UP)?;
+        println!("{}", forward(rx, tx, WINDOW)?);
+    }
+    Ok(())
 }
 
 /// Forwards for at least `time` on the CPU; returns nanoseconds a packet.
@@ -119,5 +146,5 @@ fn forward(rx: &mut RxQueue, tx: &mut TxQueue, time: Duration) -> Result<f64> {
 const BUFFERS: u32 = 32_767;
 const MEMORY_MIB: u32 = 192;
 const BURSTS_PER_LOOK: u32 = 1024;
-const WARM_UP: Duration = Duration::from_millis(200);
+const WARM_UP: Duration = Duration::from_millis(20);
 const WINDOW: Duration = Duration::from_millis(200);

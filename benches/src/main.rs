@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use esp::aead::Algorithm;
 use espalier_benches::cpu::Cpus;
-use espalier_benches::engine::{self, Windows};
+use espalier_benches::engine::Running;
 use espalier_benches::machine::Machine;
 use espalier_benches::report::{self, Row};
+use espalier_benches::spread::Spread;
 use espalier_benches::{Result, floor, hugepages, interrupt, io, sample, traffic};
 
 /// Measures the engine: net_pcap infinite_rx -> espalier -> net_null, one pinned core, huge pages.
@@ -23,10 +25,10 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "64,512,1400")]
     sizes: Vec<u16>,
     /// Windows of each figure; at least 5 make a result
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=100))]
     windows: u16,
     /// Length of a window of the engine, in milliseconds
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(100..=60_000))]
     window_ms: u64,
     /// The CPU to measure on; the last one if not given
     #[arg(long)]
@@ -77,7 +79,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let what = format!(
         "AES-128-GCM, ESN, IPv4 in IPv4, 1 SA, {} flows, net_pcap infinite_rx -> espalier -> net_null, 1 worker on CPU {}; \
-         {} windows of {} ms",
+         {} rounds, {} ms of the engine in each",
         traffic::FLOWS,
         cpus.measured,
         arguments.windows,
@@ -89,20 +91,29 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Measures AEAD, I/O and the whole engine in turns, so that a spell in which the machine is slow meets all three.
 fn row(arguments: &Arguments, scratch: &Path, cpus: &Cpus, inner_octets: u16) -> Result<Row> {
-    let windows = usize::from(arguments.windows);
     let pcap = scratch.join(format!("given-{inner_octets}.pcap"));
     traffic::write(&pcap, inner_octets)?;
-    say(inner_octets, "the AEAD alone");
-    let aead = floor::measure(Algorithm::Aes128Gcm16, inner_octets, cpus.measured, windows)?;
-    say(inner_octets, "the I/O alone");
     let mount = scratch.join("hugepages");
     std::fs::create_dir_all(&mount)?;
     let cpu = u32::try_from(cpus.measured)?;
-    let io = io::measure(&io::Job { pcap: pcap.clone(), mount, cpu, windows })?;
-    say(inner_octets, "the whole engine");
-    let length = Duration::from_millis(arguments.window_ms);
-    let engine = engine::measure(scratch, cpus, &pcap, Windows { count: windows, length })?;
+    let mut engine = Running::start(scratch, cpus, &pcap)?;
+    let mut io_alone = io::Alone::start(&io::Job { pcap: pcap.clone(), mount, cpu })?;
+    let (mut aead, mut io) = (floor::Windows::new(inner_octets), Vec::new());
+    for window in 1..=arguments.windows {
+        say(inner_octets, &format!("round {window} of {}: AEAD, I/O, engine", arguments.windows));
+        aead.take(Algorithm::Aes128Gcm16, cpus.measured)?;
+        io.push(io_alone.window()?);
+        engine.window(Duration::from_millis(arguments.window_ms))?;
+    }
+    drop(io_alone);
+    let engine = engine.stop()?;
+    let (aead, each_aead) = aead.fastest()?;
+    let rounds = engine.each_ns.iter().zip(each_aead.iter().zip(&io));
+    let ratio = rounds.filter_map(|(engine, (aead, io))| Some((*engine)? / (aead + io)));
+    let ratio = Spread::of(ratio.collect()).context("no round had all three")?;
+    let io = Spread::of(io).context("no window of the I/O alone")?;
     let opened = if arguments.no_sample {
         None
     } else {
@@ -110,7 +121,7 @@ fn row(arguments: &Arguments, scratch: &Path, cpus: &Cpus, inner_octets: u16) ->
         sample::check(scratch, cpus, &pcap)?;
         Some(sample::PACKETS)
     };
-    Ok(Row { inner_octets, engine, aead, io, opened })
+    Ok(Row { inner_octets, engine, aead, io, ratio, opened })
 }
 
 fn say(inner_octets: u16, what: &str) {

@@ -21,23 +21,13 @@ pub struct Row {
     pub aead: Floor,
     /// The I/O alone. Units: nanoseconds a packet.
     pub io: Spread,
+    /// The whole engine to AEAD and I/O, round by round: what disturbs the machine for a while disturbs all three.
+    pub ratio: Spread,
     /// Packets opened by code that is not ours; none if that was left out.
     pub opened: Option<u64>,
 }
 
 impl Row {
-    /// Returns how many times the cost of AEAD and I/O the whole engine costs: medians, by the time each had its core.
-    #[must_use]
-    pub fn ratio(&self) -> f64 {
-        self.engine.cpu_ns.median() / (self.aead.ns.median() + self.io.median())
-    }
-
-    /// As [`Self::ratio`], of the least disturbed window of each.
-    #[must_use]
-    pub fn best_ratio(&self) -> f64 {
-        self.engine.cpu_ns.min() / (self.aead.ns.min() + self.io.min())
-    }
-
     fn mpps(&self) -> Spread {
         self.engine.ns.map(|ns| 1e3 / ns)
     }
@@ -63,8 +53,7 @@ impl Row {
             "aead": {"ns_per_packet": self.aead.ns.json(), "text_octets": self.aead.text_octets,
                      "method": self.aead.method.to_string()},
             "io_ns_per_packet": self.io.json(),
-            "ratio": self.ratio(),
-            "ratio_of_best_windows": self.best_ratio(),
+            "ratio": self.ratio.json(),
             "stages": stages.collect::<Vec<_>>(),
             "dropped_in_windows": self.engine.dropped,
             "ledger": {"received": ledger.received, "host_made": ledger.host_made, "sent": ledger.sent,
@@ -90,14 +79,14 @@ pub fn print(machine: &Machine, what: &str, rows: &[Row]) {
             three(&row.engine.cpu_ns, 1),
             three(&row.aead.ns, 1),
             three(&row.io, 1),
-            format!("{:.2}", row.ratio()),
+            three(&row.ratio, 2),
         ]);
     }
     rows.iter().for_each(remarks);
 }
 
 fn line([octets, mpps, gbits, engine, aead, io, ratio]: [String; 7]) {
-    println!("{octets:>6}  {mpps:>20}  {gbits:>6}  {engine:>22}  {aead:>22}  {io:>22}  {ratio:>10}");
+    println!("{octets:>6}  {mpps:>20}  {gbits:>6}  {engine:>22}  {aead:>22}  {io:>22}  {ratio:>18}");
 }
 
 fn three(spread: &Spread, digits: usize) -> String {

@@ -20,7 +20,12 @@ use super::shared::{Limit, Notice};
 use super::usage::{Side, Usage};
 use crate::ports::{Buffer, Ports};
 use crate::tables::sa::{Common, OutboundSa};
-use crate::tables::topology::Port;
+
+/// What is decided about a packet before it is written.
+struct Plan {
+    layout: Layout,
+    seq: u64,
+}
 
 /// Builds every packet of a burst up to its ICV, as a whole frame, and adds its job to the empty `jobs`; packets that cannot
 /// be built are dropped. Afterwards there is a job for each packet, or for none that is to be sent.
@@ -31,59 +36,87 @@ pub(super) fn encap<'a, 't, P: Ports, K>(
 ) {
     let start = (ctx.cycles)();
     let count = sealing.len();
-    let (mut layouts, mut numbers) = (List::new(), List::new());
-    admit(ctx, sealing, &mut layouts);
-    number(ctx, sealing, &mut layouts, &mut numbers);
+    let mut plans = List::new();
+    while let Some(first) = sealing.get(plans.len()) {
+        let sa = first.sa;
+        let run = sealing.iter().skip(plans.len()).take_while(|one| std::ptr::eq(one.sa, sa)).count();
+        let from = plans.len();
+        admit(ctx, sealing, sa, run, &mut plans);
+        number(ctx, sealing, sa, from, &mut plans);
+    }
     let tables = ctx.tables;
-    for ((one, layout), seq) in sealing.iter_mut().zip(&layouts).zip(&numbers) {
-        let port = tables.port(one.port);
-        jobs.extend(port.and_then(|port| build(one, port, layout, *seq)));
+    let mut plans = plans.iter();
+    let alike = |a: &Sealing<'_, P::Buf, K>, b: &Sealing<'_, P::Buf, K>| {
+        std::ptr::eq(a.sa, b.sa) && a.port == b.port && a.mac == b.mac
+    };
+    for run in sealing.chunk_by_mut(alike) {
+        let Some((first, port)) = run.first().and_then(|one| Some((one, tables.port(one.port)?))) else {
+            break;
+        };
+        let header = eth::header(first.mac, Mac(port.mac), ethertype(first.sa.outer.family()));
+        for (one, plan) in run.iter_mut().zip(&mut plans) {
+            jobs.extend(build(one, &header, plan));
+        }
     }
     ctx.spent(Stage::Encap, count, start);
 }
 
 /// Writes headers and trailer round the inner packet.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "the job stays where it is written")]
 fn build<'a, B: Buffer, K>(
     one: &'a mut Sealing<'_, B, K>,
-    port: &Port,
-    layout: &Layout,
-    seq: u64,
+    header: &[u8; eth::HEADER_OCTETS],
+    plan: &Plan,
 ) -> Option<Job<'a, K>> {
-    let Sealing { packet, sa, mac, .. } = one;
-    let frame = packet.buf.data_mut();
-    let (header, datagram) = frame.split_first_chunk_mut()?;
-    *header = eth::header(*mac, Mac(port.mac), ethertype(sa.outer.family()));
-    sa.outer.encap(datagram, layout, sa.common.spi, seq).ok()?;
-    let (text, icv) = layout.split(datagram)?;
+    let (sa, seq) = (one.sa, plan.seq);
+    let (place, datagram) = one.packet.buf.data_mut().split_first_chunk_mut()?;
+    *place = *header;
+    sa.outer.encap(datagram, &plan.layout, sa.common.spi, seq).ok()?;
+    let (text, icv) = plan.layout.split(datagram)?;
     // The IV is the number itself, 64 bits also without ESN, so it never repeats under a key. RFC 4106 section 3.1.
     let nonce = nonce(sa.common.salt, seq.to_be_bytes());
     Some(Job::new(&sa.key, nonce, aad(sa.common.spi, seq, sa.common.esn), text, icv))
 }
 
-/// Makes room in every packet and accounts it to its SA; what fails either is dropped.
+/// Makes room in the next `run` packets, which share an SA, and accounts them to it; what fails either is dropped.
 fn admit<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     sealing: &mut SealList<'t, P::Buf, K>,
-    layouts: &mut List<Layout>,
+    sa: &'t OutboundSa<K>,
+    run: usize,
+    plans: &mut List<Plan>,
 ) {
+    let common = &sa.common;
+    let (from, limited) = (plans.len(), common.limits.counts());
     let mut usage = Usage::default();
-    let mut at = 0;
-    while let Some(one) = sealing.get_mut(at) {
-        let common = &one.sa.common;
+    let mut octets = 0;
+    for _ in 0..run {
+        let at = plans.len();
+        let Some(one) = sealing.get_mut(at) else { break };
         let pad_to = tfc_octets(ctx, one);
-        let admitted = room(&mut one.packet, one.sa, pad_to).and_then(|layout| {
-            let octets = layout.text_octets() as u64;
-            usage.take(Side::Out, common, octets, ctx.now_ns).map_err(|limit| spent(ctx, common, limit))?;
-            Ok(layout)
-        });
-        match admitted {
-            Ok(layout) => {
-                layouts.push(layout);
-                at += 1;
+        let layout = match sa.outer.layout(one.packet.buf.data().len(), pad_to) {
+            Ok(layout) => layout,
+            Err(reason) => {
+                end(ctx, sealing, at, reason);
+                continue;
             }
-            Err(reason) => end(ctx, sealing, at, reason),
+        };
+        if !make_room(&mut one.packet, &layout) {
+            end(ctx, sealing, at, DropReason::NoHeadroom);
+            continue;
         }
+        let text_octets = layout.text_octets() as u64;
+        if limited && let Err(limit) = usage.take(Side::Out, common, text_octets, ctx.now_ns) {
+            let reason = spent(ctx, common, limit);
+            end(ctx, sealing, at, reason);
+            continue;
+        }
+        octets += text_octets;
+        plans.push(Plan { layout, seq: 0 });
+    }
+    if !limited {
+        Usage::add(Side::Out, common, octets, (plans.len() - from) as u64, ctx.now_ns);
     }
     for (slot, uid, limit) in usage.finish() {
         ctx.notice_once(Notice::Limit { slot, uid, limit });
@@ -123,38 +156,32 @@ fn tfc_octets<P: Ports, K>(ctx: &Context<'_, P, K>, one: &Sealing<'_, P::Buf, K>
     usize::from(wanted.min(one.sa.outer.inner_mtu(mtu)))
 }
 
-/// Grows a packet to its protected length and an Ethernet header. Units of `pad_to`: octets.
-fn room<B: Buffer, K>(
-    packet: &mut Packet<B>,
-    sa: &OutboundSa<K>,
-    pad_to: usize,
-) -> Result<Layout, DropReason> {
-    let layout = sa.outer.layout(packet.buf.data().len(), pad_to)?;
-    if packet.buf.prepend(eth::HEADER_OCTETS + layout.front_octets())
-        && packet.buf.append(layout.tail_octets())
-    {
-        Ok(layout)
-    } else {
-        Err(DropReason::NoHeadroom)
-    }
+/// Grows a packet to its protected length and an Ethernet header; reports whether there was room.
+#[inline]
+fn make_room<B: Buffer>(packet: &mut Packet<B>, layout: &Layout) -> bool {
+    packet.buf.prepend(eth::HEADER_OCTETS + layout.front_octets()) && packet.buf.append(layout.tail_octets())
 }
 
-/// Takes sequence numbers: one addition for packets in a row that share an SA; what gets none is dropped.
+/// Takes sequence numbers: one addition for the packets of a run, whose plans begin at `from`; what gets none is dropped.
 fn number<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     sealing: &mut SealList<'t, P::Buf, K>,
-    layouts: &mut List<Layout>,
-    numbers: &mut List<u64>,
+    sa: &OutboundSa<K>,
+    from: usize,
+    plans: &mut List<Plan>,
 ) {
-    while let Some(first) = sealing.get(numbers.len()) {
-        let sa = first.sa;
-        let run = sealing.iter().skip(numbers.len()).take_while(|one| std::ptr::eq(one.sa, sa)).count();
-        let taken = take(ctx, &sa.common, u32::try_from(run).unwrap_or(u32::MAX));
-        numbers.extend((0..u64::from(taken.usable)).map(|after| taken.first + after));
-        for _ in taken.usable as usize..run {
-            layouts.pop_at(numbers.len());
-            end(ctx, sealing, numbers.len(), DropReason::SequenceExhausted);
-        }
+    let run = plans.get_mut(from..).unwrap_or_default();
+    let wanted = u32::try_from(run.len()).unwrap_or(u32::MAX);
+    if wanted == 0 {
+        return;
+    }
+    let taken = take(ctx, &sa.common, wanted);
+    for (plan, after) in run.iter_mut().zip(0..u64::from(taken.usable)) {
+        plan.seq = taken.first + after;
+    }
+    for _ in taken.usable..wanted {
+        plans.pop();
+        end(ctx, sealing, plans.len(), DropReason::SequenceExhausted);
     }
 }
 

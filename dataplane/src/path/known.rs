@@ -4,19 +4,19 @@
 //! addresses go it too.
 
 use esp::wire::FlowKey;
-use esp::wire::eth::{EtherType, Frame, Mac};
-use esp::wire::ip;
+use esp::wire::eth::{self, EtherType, Frame, Mac};
 use esp::wire::plain::{self, FlowId, Plain};
 
-use super::classify::bare;
 use super::context::{Context, From, List, Packet};
 use super::counters::Stage;
 use super::decap::Inner;
-use super::flows::{Place, Way};
-use super::protect::{SealList, assign};
+use super::flows::{Packed, Place, View, Way};
+use super::protect::{SealList, Sealing, hand_over};
+use super::seal::seal_and_send;
 use super::size::emit_clear;
 use crate::ports::{Buffer, PortId, Ports};
 use crate::tables::hop::Hop;
+use crate::tables::sa::OutboundSa;
 
 /// What the first look at a packet told.
 type Look = Option<(Plain, Place)>;
@@ -30,25 +30,24 @@ pub(super) fn from_port<'t, P: Ports, K: Send + Sync>(
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
     let start = (ctx.cycles)();
-    let mac = ctx.tables.port(port).map_or(Mac::BROADCAST, |port| Mac(port.mac));
-    let entry = entry::<K>(&From::Port(port));
-    let looks: List<Look> =
-        packets.iter().map(|packet| look(ctx, in_frame(packet.buf.data(), mac)?, entry?)).collect();
-    let mut order = Order::default();
     let count = packets.len();
-    for (packet, look) in packets.drain(..).zip(&looks) {
-        let known = match look {
-            Some((plain, place)) if order.permits(plain) => {
-                let octets = usize::from(plain.octets);
-                follow(ctx, packet, |packet| bare(packet, octets), plain, *place, sealing)
-            }
-            _ => Err(packet),
-        };
-        if let Err(packet) = known {
-            order.note(packet.buf.data().get(esp::wire::eth::HEADER_OCTETS..));
-            rest.push(packet);
-        }
+    let mac = ctx.tables.port(port).map_or(Mac::BROADCAST, |port| Mac(port.mac));
+    let entry = u32::from(port.0);
+    let view = ctx.flows.view();
+    let mut looks: List<Look> = List::new();
+    for packet in packets.iter() {
+        looks.push(in_frame(packet.buf.data(), mac).and_then(|ip| look(view, ip, entry)));
     }
+    let strip = |mut packet: Packet<P::Buf>, plain: &Plain| {
+        packet.buf.adj(eth::HEADER_OCTETS);
+        let behind = packet.buf.data().len().saturating_sub(usize::from(plain.octets));
+        if behind > 0 {
+            packet.buf.trim(behind);
+        }
+        packet
+    };
+    let ip = |packet: &Packet<P::Buf>| packet.buf.data().get(eth::HEADER_OCTETS..).and_then(plain::ends);
+    follow(ctx, packets, &looks, rest, sealing, strip, ip);
     ctx.spent(Stage::Known, count - rest.len(), start);
 }
 
@@ -60,23 +59,58 @@ pub(super) fn from_tunnels<'t, P: Ports, K: Send + Sync>(
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
     let start = (ctx.cycles)();
-    let looks: List<Look> =
-        packets.iter().map(|(packet, sa)| look(ctx, packet.buf.data(), entry(&From::Tunnel(sa))?)).collect();
-    let mut order = Order::default();
     let count = packets.len();
-    for ((packet, sa), look) in packets.drain(..).zip(&looks) {
-        let known = match look {
-            Some((plain, place)) if order.permits(plain) => {
-                follow(ctx, packet, |packet| packet, plain, *place, sealing)
+    let view = ctx.flows.view();
+    let mut looks: List<Look> = List::new();
+    for (packet, sa) in packets.iter() {
+        looks.push(entry(&From::Tunnel(sa)).and_then(|entry| look(view, packet.buf.data(), entry)));
+    }
+    let ip = |(packet, _): &Inner<'t, P::Buf, K>| plain::ends(packet.buf.data());
+    follow(ctx, packets, &looks, rest, sealing, |(packet, _), _| packet, ip);
+    ctx.spent(Stage::Known, count - rest.len(), start);
+}
+
+/// Sends the packets whose ways are known on them: `strip`ped to the IP packet, from `ends` to ends in order.
+#[inline]
+fn follow<'t, P: Ports, K: Send + Sync, T>(
+    ctx: &mut Context<'t, P, K>,
+    packets: &mut List<T>,
+    looks: &List<Look>,
+    rest: &mut List<T>,
+    sealing: &mut SealList<'t, P::Buf, K>,
+    strip: impl Fn(T, &Plain) -> Packet<P::Buf>,
+    ends: impl Fn(&T) -> Option<u64>,
+) {
+    let ways = ways(ctx.flows.view(), looks, ctx.snapshot);
+    let (mut last, mut turn, mut order) = (Packed::NONE, None, Order::default());
+    for ((packet, look), packed) in packets.drain(..).zip(looks).zip(ways) {
+        if packed != last {
+            (last, turn) = (packed, Turn::of(ctx, packed));
+        }
+        match (look, turn) {
+            (Some((plain, _)), Some(turn)) if turn.takes(plain) && order.permits(plain) => {
+                take(ctx, strip(packet, plain), plain, turn, sealing);
             }
-            _ => Err(packet),
-        };
-        if let Err(packet) = known {
-            order.note(Some(packet.buf.data()));
-            rest.push((packet, sa));
+            _ => {
+                order.note(ends(&packet));
+                rest.push(packet);
+            }
         }
     }
-    ctx.spent(Stage::Known, count - rest.len(), start);
+}
+
+/// Finds the ways of a burst, which the looks have started to load.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "the list stays where it is written")]
+fn ways(view: View<'_>, looks: &List<Look>, snapshot: u64) -> List<Packed> {
+    let mut ways = List::new();
+    for look in looks {
+        ways.push(match look {
+            Some((plain, place)) => view.way(&plain.id, *place, snapshot),
+            None => Packed::NONE,
+        });
+    }
+    ways
 }
 
 /// Returns the IP packet in a frame for this station.
@@ -87,11 +121,11 @@ fn in_frame(frame: &[u8], mac: Mac) -> Option<&[u8]> {
     (ip && frame.dst() == mac).then(|| frame.payload())
 }
 
-#[inline]
-fn look<P: Ports, K>(ctx: &Context<'_, P, K>, packet: &[u8], entry: u32) -> Look {
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "what is found stays where it is written")]
+fn look(view: View<'_>, packet: &[u8], entry: u32) -> Look {
     let plain = Plain::of(packet, entry)?;
-    let place = ctx.flows.place(&plain.id);
-    Some((plain, place))
+    Some((plain, view.place(&plain.id)))
 }
 
 /// Where a packet enters, as a part of its flow's id: what comes from the host or the engine itself is not remembered.
@@ -106,45 +140,90 @@ fn entry<K>(from: &From<'_, K>) -> Option<u32> {
 
 const BY_TUNNEL: u32 = 1 << (plain::ENTRY_BITS - 1);
 
-/// Sends a packet on the way of its flow, `strip`ped to its IP packet; gives it back as it came where there is no such
-/// way or something about this packet needs a second look.
-#[inline]
-fn follow<'t, P: Ports, K: Send + Sync>(
-    ctx: &mut Context<'t, P, K>,
-    packet: Packet<P::Buf>,
-    strip: impl FnOnce(Packet<P::Buf>) -> Packet<P::Buf>,
-    plain: &Plain,
-    place: Place,
-    sealing: &mut SealList<'t, P::Buf, K>,
-) -> Result<(), Packet<P::Buf>> {
-    match ctx.flows.way(&plain.id, place, ctx.snapshot) {
-        Some(Way::Seal { slot, port, mtu, spread }) if plain.octets <= mtu => {
-            let Some(sa) = ctx.tables.outbound.get(slot).map(AsRef::as_ref) else { return Err(packet) };
-            // The SA's time and its next hop change under a snapshot.
-            let on = match sa.hop.load() {
-                Hop::Resolved(on, _) => Some(on),
-                Hop::Unresolved(_) | Hop::NoRoute => None,
-            };
-            if on != Some(port) || sa.common.limits.hard_deadline_ns <= ctx.now_ns {
-                return Err(packet);
-            }
-            let packet = passed(strip(packet));
-            assign(ctx, packet, sa, spread, sealing);
-            Ok(())
-        }
-        Some(Way::Clear { port, mac, mtu }) if plain.octets <= mtu => {
-            emit_clear(ctx, passed(strip(packet)), port, mac);
-            Ok(())
-        }
-        Some(Way::Seal { .. } | Way::Clear { .. }) | None => Err(packet),
+/// What a way comes to in this burst.
+enum Turn<'t, K> {
+    Seal {
+        sa: &'t OutboundSa<K>,
+        port: PortId,
+        mac: Mac,
+        mtu: u16,
+    },
+    /// Sealed by the worker that the SA belongs to.
+    HandOver {
+        sa: &'t OutboundSa<K>,
+        mtu: u16,
+    },
+    Clear {
+        port: PortId,
+        mac: Mac,
+        mtu: u16,
+    },
+}
+
+impl<K> Clone for Turn<'_, K> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
 
-/// Takes one from the TTL, which is known to be more than 1.
-#[inline]
-fn passed<B: Buffer>(mut packet: Packet<B>) -> Packet<B> {
-    let _ = ip::decrement_ttl(packet.buf.data_mut());
-    packet
+impl<K> Copy for Turn<'_, K> {}
+
+impl<'t, K> Turn<'t, K> {
+    /// `None` when no way is known, or when it has to be looked at again.
+    fn of<P: Ports>(ctx: &Context<'t, P, K>, packed: Packed) -> Option<Self> {
+        if packed == Packed::NONE {
+            return None;
+        }
+        match packed.way() {
+            Way::Clear { port, mac, mtu } => Some(Self::Clear { port, mac, mtu }),
+            Way::Seal { slot, port, mtu, spread } => {
+                let sa = ctx.tables.outbound.get(slot)?.as_ref();
+                // The SA's time and its next hop change under a snapshot.
+                let Hop::Resolved(on, mac) = sa.hop.load() else { return None };
+                if on != port || sa.common.limits.hard_deadline_ns <= ctx.now_ns {
+                    return None;
+                }
+                let ours = spread || sa.common.owner(ctx.workers.len()) == ctx.me;
+                Some(if ours {
+                    Self::Seal { sa, port, mac: Mac(mac), mtu }
+                } else {
+                    Self::HandOver { sa, mtu }
+                })
+            }
+        }
+    }
+
+    #[inline]
+    fn takes(&self, plain: &Plain) -> bool {
+        match self {
+            Self::Seal { mtu, .. } | Self::HandOver { mtu, .. } | Self::Clear { mtu, .. } => {
+                plain.octets <= *mtu
+            }
+        }
+    }
+}
+
+/// Sends a packet on its way; `buf` starts at its IP header and ends with it.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "the common case is one push")]
+fn take<'t, P: Ports, K: Send + Sync>(
+    ctx: &mut Context<'t, P, K>,
+    mut packet: Packet<P::Buf>,
+    plain: &Plain,
+    turn: Turn<'t, K>,
+    sealing: &mut SealList<'t, P::Buf, K>,
+) {
+    plain.pass(packet.buf.data_mut());
+    match turn {
+        Turn::Seal { sa, port, mac, .. } => {
+            if sealing.is_full() {
+                seal_and_send(ctx, sealing);
+            }
+            sealing.push(Sealing { packet, sa, port, mac });
+        }
+        Turn::HandOver { sa, .. } => hand_over(ctx, packet, sa),
+        Turn::Clear { port, mac, .. } => emit_clear(ctx, packet, port, mac),
+    }
 }
 
 /// Between which addresses packets of this burst go the long way, one bit of 64 for each pair.
@@ -157,10 +236,9 @@ impl Order {
         self.0 == 0 || self.0 & Self::bit(plain.id.ends()) == 0
     }
 
-    fn note(&mut self, packet: Option<&[u8]>) {
-        if let Some(ends) = packet.and_then(plain::ends) {
-            self.0 |= Self::bit(ends);
-        }
+    #[inline]
+    fn note(&mut self, ends: Option<u64>) {
+        self.0 |= ends.map_or(0, Self::bit);
     }
 
     const fn bit(ends: u64) -> u64 {

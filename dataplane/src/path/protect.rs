@@ -135,12 +135,17 @@ pub(super) fn assign<'t, P: Ports, K: Send + Sync>(
     spread: bool,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
-    let owner = sa.common.slot as usize % ctx.workers.len().max(1);
-    if !spread && owner != ctx.me {
-        let work = Work::Seal { slot: sa.common.slot, uid: sa.common.uid };
-        return ctx.hand_off(owner, work, packet);
+    if spread || sa.common.owner(ctx.workers.len()) == ctx.me {
+        place(ctx, packet, sa, sealing);
+    } else {
+        hand_over(ctx, packet, sa);
     }
-    place(ctx, packet, sa, sealing);
+}
+
+/// Gives a packet to the worker that the SA belongs to.
+pub(super) fn hand_over<P: Ports, K>(ctx: &Context<'_, P, K>, packet: Packet<P::Buf>, sa: &OutboundSa<K>) {
+    let work = Work::Seal { slot: sa.common.slot, uid: sa.common.uid };
+    ctx.hand_off(sa.common.owner(ctx.workers.len()), work, packet);
 }
 
 /// Adds a packet to what will be sealed, once its next hop is known.

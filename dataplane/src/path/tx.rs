@@ -69,8 +69,10 @@ impl<P: Ports, K> Context<'_, P, K> {
         queue.frames.clear();
         let origins = std::mem::take(&mut queue.origins);
         let (sent, refused) = origins.split_at(taken.min(origins.len()));
-        for origin in sent {
-            self.account(*origin).sent.add(1);
+        for run in sent.chunk_by(|a, b| a == b) {
+            if let Some(origin) = run.first() {
+                self.account(*origin).sent.add(run.len() as u64);
+            }
         }
         for origin in refused {
             self.counters().dropped(*origin, DropReason::TxFull);

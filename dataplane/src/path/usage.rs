@@ -62,7 +62,8 @@ pub(super) struct Usage<'a> {
 
 impl<'a> Usage<'a> {
     /// Accounts one packet of `octets` cipher text. Errors: the hard limit that it would pass; it is not counted then.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the common case is two additions")]
     pub(super) fn take(&mut self, side: Side, sa: &'a Common, octets: u64, now_ns: u64) -> Result<(), Limit> {
         if sa.limits.counts() {
             // Each packet is decided by itself where there is a limit to meet.
@@ -81,21 +82,29 @@ impl<'a> Usage<'a> {
         Ok(())
     }
 
+    /// Accounts packets of an SA that has no limit to meet.
+    #[inline]
+    pub(super) fn add(side: Side, sa: &'a Common, octets: u64, packets: u64, now_ns: u64) {
+        let counters = Counters::of(side, sa);
+        counters.octets.fetch_add(octets, Relaxed);
+        counters.packets.fetch_add(packets, Relaxed);
+        counters.last_use_ns.store(now_ns, Relaxed);
+    }
+
     /// Writes the last run and returns the soft limits that were passed.
     pub(super) fn finish(mut self) -> Passed {
         self.settle();
         self.passed
     }
 
+    #[inline(never)]
     fn settle(&mut self) {
         if let Some(run) = self.run.take() {
-            let counters = Counters::of(run.side, run.sa);
-            counters.octets.fetch_add(run.octets, Relaxed);
-            counters.packets.fetch_add(run.packets, Relaxed);
-            counters.last_use_ns.store(run.now_ns, Relaxed);
+            Self::add(run.side, run.sa, run.octets, run.packets, run.now_ns);
         }
     }
 
+    #[inline(never)]
     fn take_limited(&mut self, side: Side, sa: &'a Common, octets: u64, now_ns: u64) -> Result<(), Limit> {
         let counters = Counters::of(side, sa);
         let Limits { soft_octets, hard_octets, soft_packets, hard_packets, .. } = sa.limits;

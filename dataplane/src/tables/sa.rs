@@ -117,6 +117,13 @@ impl Limits {
 }
 
 impl Common {
+    /// Returns the worker that seals for the SA where its interface does not spread it over all of `workers`.
+    #[must_use]
+    #[inline]
+    pub const fn owner(&self, workers: usize) -> usize {
+        if workers > 1 { self.slot as usize % workers } else { 0 }
+    }
+
     /// Whether the SA may carry a packet of this flow, sent in the SA's direction.
     #[must_use]
     #[inline]

@@ -15,6 +15,7 @@ mod wire;
 
 mod adoption;
 mod host;
+mod known;
 mod limits;
 mod neighbors;
 mod replay;

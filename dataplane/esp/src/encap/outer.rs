@@ -4,8 +4,9 @@ use core::net::IpAddr;
 
 use super::{Df, Dscp, Layout, OuterConfig};
 use crate::aead::ICV_OCTETS;
-use crate::ecn::{self, Ecn};
+use crate::ecn;
 use crate::wire::esp::{ALIGN_OCTETS, HEADER_OCTETS, IV_OCTETS, TRAILER_OCTETS};
+use crate::wire::udp::UdpPorts;
 use crate::wire::{Family, Proto, checksum, esp, ipv4, ipv6, udp};
 use crate::{DropReason, Spi, mtu};
 
@@ -14,8 +15,16 @@ use crate::{DropReason, Spi, mtu};
 pub struct Outer {
     /// The IP header; of IPv4 its first 20 octets.
     template: [u8; ipv6::HEADER_OCTETS],
-    header_octets: u8,
+    /// Sum over an IPv4 template.
     sum: u16,
+    header_octets: u8,
+    family: Family,
+    /// Bits of the type of service octet that come from the inner header.
+    tos_copied: u8,
+    /// Bits of it that are always set.
+    tos_fixed: u8,
+    /// "Don't fragment" where an inner IPv4 header has it not, where it has it, and for inner IPv6.
+    df: [u16; 3],
     config: OuterConfig,
 }
 
@@ -58,7 +67,17 @@ impl Outer {
         let header_octets = ip_octets + if config.udp.is_some() { udp::HEADER_OCTETS } else { 0 };
         let [_, _, _, _, _, _, _, _, _, _, a, b, ..] = template;
         let sum = !u16::from_be_bytes([a, b]);
-        Some(Self { template, header_octets: u8::try_from(header_octets).ok()?, sum, config })
+        let (tos_copied, tos_fixed) = tos(&config);
+        Some(Self {
+            template,
+            sum,
+            header_octets: u8::try_from(header_octets).ok()?,
+            family: Family::of(&config.dst),
+            tos_copied,
+            tos_fixed,
+            df: dont_fragment(config.df),
+            config,
+        })
     }
 
     /// Returns what the header was made of.
@@ -71,7 +90,7 @@ impl Outer {
     #[must_use]
     #[inline]
     pub const fn family(&self) -> Family {
-        Family::of(&self.config.dst)
+        self.family
     }
 
     /// Returns the length of IP and UDP header. Units: octets.
@@ -90,7 +109,8 @@ impl Outer {
 
     /// Plans a protected packet. Units: octets; `pad_to` is the length that TFC padding fills an inner packet up to, 0 for none.
     /// Errors: `TooLong` when IP could not carry it. RFC: 4303 section 2.4, 2.7.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "returned by copy it stalls a core")]
     pub fn layout(&self, inner_octets: usize, pad_to: usize) -> Result<Layout, DropReason> {
         //= rfc4303#2.4
         let text_octets = (inner_octets.max(pad_to) + TRAILER_OCTETS).next_multiple_of(ALIGN_OCTETS);
@@ -120,30 +140,48 @@ impl Outer {
     /// Errors: `NoHeadroom` when it is shorter, `MalformedIp` when there is no IP header behind the front.
     #[inline]
     pub fn encap(&self, packet: &mut [u8], layout: &Layout, spi: Spi, seq: u64) -> Result<(), DropReason> {
+        const FRONT4: usize = ipv4::HEADER_OCTETS + HEADER_OCTETS + IV_OCTETS;
+        const FRONT6: usize = ipv6::HEADER_OCTETS + HEADER_OCTETS + IV_OCTETS;
+        match (self.family, self.config.udp) {
+            (Family::V4, None) => self.write::<FRONT4>(packet, layout, None, spi, seq),
+            (Family::V6, None) => self.write::<FRONT6>(packet, layout, None, spi, seq),
+            (Family::V4, udp) => self.write::<{ FRONT4 + udp::HEADER_OCTETS }>(packet, layout, udp, spi, seq),
+            (Family::V6, udp) => self.write::<{ FRONT6 + udp::HEADER_OCTETS }>(packet, layout, udp, spi, seq),
+        }
+    }
+
+    /// [`Self::encap`] for a front of `FRONT` octets.
+    #[inline]
+    fn write<const FRONT: usize>(
+        &self,
+        packet: &mut [u8],
+        layout: &Layout,
+        udp: Option<UdpPorts>,
+        spi: Spi,
+        seq: u64,
+    ) -> Result<(), DropReason> {
         let total_octets = layout.total_octets();
         let packet = packet.get_mut(..total_octets).ok_or(DropReason::NoHeadroom)?;
-        let (front, inner) =
-            packet.split_at_mut_checked(layout.front_octets()).ok_or(DropReason::NoHeadroom)?;
+        let (front, inner) = packet.split_first_chunk_mut::<FRONT>().ok_or(DropReason::NoHeadroom)?;
         let seen = Inner::of(inner).ok_or(DropReason::MalformedIp)?;
-        trailer(inner, layout, seen.family).ok_or(DropReason::NoHeadroom)?;
-        let ident = ident(spi, seq);
-        let (rest, udp_octets) = match self.family() {
+        trailer(inner, layout, seen.next).ok_or(DropReason::NoHeadroom)?;
+        let rest = match self.family {
             Family::V4 => {
                 let (ip, rest) = front.split_first_chunk_mut().ok_or(DropReason::NoHeadroom)?;
-                self.patch4(ip, &seen, total_octets, ident);
-                (rest, total_octets - ipv4::HEADER_OCTETS)
+                self.patch4(ip, &seen, low(total_octets), ident(spi, seq));
+                rest
             }
             Family::V6 => {
                 let (ip, rest) = front.split_first_chunk_mut().ok_or(DropReason::NoHeadroom)?;
-                self.patch6(ip, &seen, total_octets);
-                (rest, total_octets - ipv6::HEADER_OCTETS)
+                self.patch6(ip, &seen, low(total_octets - ipv6::HEADER_OCTETS));
+                rest
             }
         };
-        let rest = match self.config.udp {
+        let rest = match udp {
             None => rest,
             Some(ports) => {
                 let (header, rest) = rest.split_first_chunk_mut().ok_or(DropReason::NoHeadroom)?;
-                *header = udp::header(ports, low(udp_octets - udp::HEADER_OCTETS), 0);
+                *header = udp::header(ports, low(total_octets - self.header_octets()), 0);
                 rest
             }
         };
@@ -167,51 +205,62 @@ impl Outer {
 
     /// Copies the template and patches length, identification, DSCP, ECN, flags and header checksum.
     #[inline]
-    fn patch4(&self, ip: &mut [u8; ipv4::HEADER_OCTETS], inner: &Inner, total_octets: usize, ident: u16) {
-        let Some(template) = self.template.first_chunk() else { return };
-        *ip = *template;
-        let (tos, total) = (self.tos(inner.tos), low(total_octets));
-        let flags = if self.dont_fragment(inner) { ipv4::DONT_FRAGMENT } else { 0 };
-        let sum = u64::from(self.sum) + u64::from(tos) + u64::from(total);
-        let sum = !checksum::fold(sum + u64::from(ident) + u64::from(flags));
-        let [a, b] = total.to_be_bytes();
-        let [c, d] = ident.to_be_bytes();
-        let [e, f] = flags.to_be_bytes();
-        let [start @ .., _, _, s0, s1, _, _, _, _, _, _, _, _] = ip;
-        // One store of eight octets.
-        *start = [IPV4_VERSION_IHL, tos, a, b, c, d, e, f];
-        [*s0, *s1] = sum.to_be_bytes();
+    fn patch4(&self, ip: &mut [u8; ipv4::HEADER_OCTETS], inner: &Inner, total_octets: u16, ident: u16) {
+        let [.., ttl, proto, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = self.template4();
+        let tos = inner.tos & self.tos_copied | self.tos_fixed;
+        let [no, yes, six] = self.df;
+        let flags = match inner.df {
+            InnerDf::No => no,
+            InnerDf::Yes => yes,
+            InnerDf::Six => six,
+        };
+        let sum = u32::from(self.sum) + u32::from(tos) + u32::from(total_octets);
+        let sum = checksum::fold32(sum + u32::from(ident) + u32::from(flags));
+        let ([a, b], [c, d], [e, f], [g, h]) =
+            (total_octets.to_be_bytes(), ident.to_be_bytes(), flags.to_be_bytes(), (!sum).to_be_bytes());
+        *ip = [IPV4_VERSION_IHL, tos, a, b, c, d, e, f, ttl, proto, g, h, s0, s1, s2, s3, d0, d1, d2, d3];
+    }
+
+    #[inline]
+    const fn template4(&self) -> [u8; ipv4::HEADER_OCTETS] {
+        match self.template.first_chunk() {
+            Some(template) => *template,
+            None => [0; ipv4::HEADER_OCTETS],
+        }
     }
 
     /// Copies the template and patches length, DSCP and ECN.
     #[inline]
-    fn patch6(&self, ip: &mut [u8; ipv6::HEADER_OCTETS], inner: &Inner, total_octets: usize) {
+    fn patch6(&self, ip: &mut [u8; ipv6::HEADER_OCTETS], inner: &Inner, payload_octets: u16) {
         *ip = self.template;
-        let tos = self.tos(inner.tos);
-        let [high, low] = low(total_octets - ipv6::HEADER_OCTETS).to_be_bytes();
+        let tos = inner.tos & self.tos_copied | self.tos_fixed;
         let [version, class, _, _, a, b, ..] = ip;
         (*version, *class) = (0x60 | tos >> 4, tos << 4);
-        (*a, *b) = (high, low);
+        [*a, *b] = payload_octets.to_be_bytes();
     }
+}
 
-    #[inline]
-    fn tos(&self, inner: u8) -> u8 {
-        //= rfc4301#5.1.2.1
-        let dscp = match self.config.dscp {
-            Dscp::Copy => inner & !ecn::MASK,
-            Dscp::Fixed(dscp) => dscp << 2,
-        };
-        dscp | self.config.ecn.outer(Ecn::of(inner)) as u8
+/// Returns the bits of the outer type of service octet that are copied, and those that are set.
+fn tos(config: &OuterConfig) -> (u8, u8) {
+    //= rfc4301#5.1.2.1
+    let (copied, fixed) = match config.dscp {
+        Dscp::Copy => (!ecn::MASK, 0),
+        Dscp::Fixed(dscp) => (0, dscp << 2),
+    };
+    //= rfc6040#4.1
+    match config.ecn {
+        ecn::Ingress::Copy => (copied | ecn::MASK, fixed),
+        ecn::Ingress::NotEct => (copied, fixed),
     }
+}
 
-    #[inline]
-    const fn dont_fragment(&self, inner: &Inner) -> bool {
-        //= rfc4301#8.1
-        match self.config.df {
-            Df::Copy => inner.dont_fragment,
-            Df::Set => true,
-            Df::Clear => false,
-        }
+/// Returns the flags for inner IPv4 without and with "don't fragment", and for inner IPv6.
+const fn dont_fragment(df: Df) -> [u16; 3] {
+    //= rfc4301#8.1
+    match df {
+        Df::Copy => [0, ipv4::DONT_FRAGMENT, ipv4::DONT_FRAGMENT],
+        Df::Set => [ipv4::DONT_FRAGMENT; 3],
+        Df::Clear => [0; 3],
     }
 }
 
@@ -225,28 +274,39 @@ const fn low(octets: usize) -> u16 {
     octets as u16
 }
 
+/// What an inner packet says about fragmentation.
+#[derive(Clone, Copy)]
+enum InnerDf {
+    No,
+    Yes,
+    Six,
+}
+
 /// What of the inner header goes into the outer one.
 struct Inner {
-    family: Family,
+    next: Proto,
     tos: u8,
-    dont_fragment: bool,
+    df: InnerDf,
 }
 
 impl Inner {
     #[inline]
     fn of(packet: &[u8]) -> Option<Self> {
-        let family = Family::of_packet(packet)?;
         let [first, second, _, _, _, _, flags, ..] = packet.first_chunk::<{ ipv4::HEADER_OCTETS }>()?;
-        Some(match family {
-            Family::V4 => Self { family, tos: *second, dont_fragment: flags & 0x40 != 0 },
-            Family::V6 => Self { family, tos: first << 4 | second >> 4, dont_fragment: true },
-        })
+        match first >> 4 {
+            4 => {
+                let df = if flags & 0x40 == 0 { InnerDf::No } else { InnerDf::Yes };
+                Some(Self { next: Proto::IPV4, tos: *second, df })
+            }
+            6 => Some(Self { next: Proto::IPV6, tos: first << 4 | second >> 4, df: InnerDf::Six }),
+            _ => None,
+        }
     }
 }
 
 /// Writes TFC padding, padding 1, 2, 3…, its length and the next header behind the inner packet.
 #[inline]
-fn trailer(inner: &mut [u8], layout: &Layout, family: Family) -> Option<()> {
+fn trailer(inner: &mut [u8], layout: &Layout, next: Proto) -> Option<()> {
     let tail = inner.get_mut(layout.inner_octets()..)?;
     let end = match layout.tfc_octets() {
         0 => tail,
@@ -258,7 +318,7 @@ fn trailer(inner: &mut [u8], layout: &Layout, family: Family) -> Option<()> {
     };
     // The ICV comes behind and is written later, so that eight octets are always there to be written at once.
     let [a, b, c, d] = PADDINGS.get(usize::from(layout.pad_octets()))?.to_owned();
-    let next = u64::from(family.proto().get()) << (8 * (u32::from(layout.pad_octets()) + 1));
+    let next = u64::from(next.get()) << (8 * (u32::from(layout.pad_octets()) + 1));
     *end.first_chunk_mut()? = (u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0]) | next).to_le_bytes();
     Some(())
 }

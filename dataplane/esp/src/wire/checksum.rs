@@ -32,6 +32,15 @@ pub const fn fold(sum: u64) -> u16 {
     low(sum)
 }
 
+/// Folds a sum of 32 bits into 16.
+#[must_use]
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "two foldings leave 16 bits")]
+pub const fn fold32(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (sum + (sum >> 16)) as u16
+}
+
 /// Returns the checksum of `octets`, ready for the field when that was 0 in them; 0 when the field was right.
 #[must_use]
 #[inline]
@@ -67,6 +76,13 @@ const fn low(sum: u64) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_sum_folds_as_a_long_one() {
+        for sum in [0, 1, 0xffff, 0x1_0000, 0x1_ffff, 0xffff_0000, 0xffff_ffff, 0x1234_fedc, 0xfffe_0001] {
+            assert_eq!(fold32(sum), fold(u64::from(sum)), "{sum:x}");
+        }
+    }
     use proptest::prelude::*;
 
     fn naive(octets: &[u8]) -> u16 {

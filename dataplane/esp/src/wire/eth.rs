@@ -141,8 +141,12 @@ pub fn header(dst: Mac, src: Mac, ethertype: EtherType) -> [u8; HEADER_OCTETS] {
 /// Writes a header to the start of `frame`. Errors: `NoHeadroom` when it is shorter than a header.
 #[inline]
 pub fn emit(frame: &mut [u8], dst: Mac, src: Mac, ethertype: EtherType) -> Result<(), DropReason> {
-    let place = frame.first_chunk_mut().ok_or(DropReason::NoHeadroom)?;
-    *place = header(dst, src, ethertype);
+    let place: &mut [u8; HEADER_OCTETS] = frame.first_chunk_mut().ok_or(DropReason::NoHeadroom)?;
+    // Part by part: a header that is put together elsewhere first is read before its stores have arrived.
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = place;
+    [*d0, *d1, *d2, *d3, *d4, *d5] = dst.0;
+    [*s0, *s1, *s2, *s3, *s4, *s5] = src.0;
+    [*t0, *t1] = ethertype.0.to_be_bytes();
     Ok(())
 }
 

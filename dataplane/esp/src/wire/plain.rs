@@ -23,8 +23,20 @@ const PROTO_AT: u32 = 32;
 const IPV6: u64 = 1 << 63;
 
 impl FlowId {
-    /// The id of no flow.
-    pub const NONE: Self = Self([0; 5]);
+    /// Returns the words.
+    #[must_use]
+    #[inline]
+    pub const fn words(&self) -> &[u64; 5] {
+        &self.0
+    }
+
+    /// Whether these are its words; without a branch for each, and without a call.
+    #[must_use]
+    #[inline]
+    pub const fn is(&self, words: &[u64; 5]) -> bool {
+        let ([a, b, c, d, e], [f, g, h, i, j]) = (self.0, *words);
+        (a ^ f) | (b ^ g) | (c ^ h) | (d ^ i) | (e ^ j) == 0
+    }
 
     #[inline]
     const fn new(words: [u64; 4], family: u64, proto: u8, ports: [u8; 4], entry: u32) -> Self {
@@ -102,7 +114,8 @@ impl Plain {
     /// Looks at a packet from its IP header on; octets behind its length are not part of it. A TCP packet that opens a
     /// connection is not plain: its options may have to change.
     #[must_use]
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "returned by copy it stalls a core")]
     pub fn of(packet: &[u8], entry: u32) -> Option<Self> {
         let head = packet.first_chunk::<HEAD_OCTETS>()?;
         let [first, ..] = *head;
@@ -113,7 +126,8 @@ impl Plain {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as above")]
     fn of_v4(packet: &[u8], head: &[u8; HEAD_OCTETS], entry: u32) -> Option<Self> {
         let [_, _, l0, l1, _, _, f0, f1, ttl, proto, _, _, s0, s1, s2, s3, d0, d1, d2, d3, ports @ ..] =
             *head;
@@ -127,6 +141,22 @@ impl Plain {
         }
         let addresses = u64::from_ne_bytes([s0, s1, s2, s3, d0, d1, d2, d3]);
         Some(Self { id: FlowId::new([addresses, 0, 0, 0], 0, proto, [p0, p1, p2, p3], entry), octets })
+    }
+
+    /// Takes one from the TTL or hop limit of the packet that this was found of.
+    #[inline]
+    pub fn pass(&self, packet: &mut [u8]) {
+        let [.., rest] = self.id.0;
+        if rest & IPV6 == 0 {
+            if let Some([_, _, _, _, _, _, _, _, ttl, proto, s0, s1]) = packet.first_chunk_mut() {
+                let old = u16::from_be_bytes([*ttl, *proto]);
+                *ttl = ttl.wrapping_sub(1);
+                let sum = checksum::update(u16::from_be_bytes([*s0, *s1]), old, u16::from_be_bytes([*ttl, *proto]));
+                [*s0, *s1] = sum.to_be_bytes();
+            }
+        } else if let Some([_, _, _, _, _, _, _, hop_limit]) = packet.first_chunk_mut() {
+            *hop_limit = hop_limit.wrapping_sub(1);
+        }
     }
 
     #[inline]
@@ -222,7 +252,10 @@ mod tests {
         assert_eq!(usize::from(plain.octets), ip.total_octets());
         assert_eq!(FlowId::of_key(&key, entry), Some(plain.id));
         assert_eq!(ends(packet), Some(plain.id.ends()));
-        assert_eq!(decrement_ttl(&mut packet.to_vec()), Ok(()));
+        let (mut passed, mut expected) = (packet.to_vec(), packet.to_vec());
+        assert_eq!(decrement_ttl(&mut expected), Ok(()));
+        plain.pass(&mut passed);
+        assert_eq!(passed, expected);
     }
 
     #[test]
