@@ -1,15 +1,15 @@
 -- Latency under load, after RFC 2544 section 26.2: time of flight from one port to the other while the single flow of
 -- the sending port runs at the given rates. Pktgen> load single-flow.pkt, then: load latency.lua
 --
--- A table `settings` that exists already is taken instead of this one.
-settings = settings or {
+-- Fields of a table `settings` that exists already take the place of these.
+settings = setmetatable(settings or {}, { __index = {
     send = 0,
     receive = 1,
-    size = 64,                   -- of the load; the probes have 72 octets. Units: octets with FCS
+    size = 64,                   -- of the load; probes have a length of their own. Units: octets with FCS
     rates = { 1, 10, 25, 50 },   -- below what throughput.lua found. Units: percent of the line
     trial_s = 120,               -- RFC 2544 asks for 120
     probe_us = 1000,             -- a probe every so often
-}
+} })
 
 local function measure(rate)
     local send = tostring(settings.send)

@@ -1,8 +1,9 @@
 -- Throughput without loss, in the manner of RFC 2544 section 26.1: for each frame length the highest rate at which
 -- every frame sent by one port arrives at the other. Pktgen> load throughput.lua
 --
--- A table `settings` that exists already is taken instead of this one.
-settings = settings or {
+-- Fields of a table `settings` that exists already take the place of these. With a table `mix`, {{64, 7}, {570, 4}} and so
+-- on, the sequence of a .pkt file is measured instead of the sizes.
+settings = setmetatable(settings or {}, { __index = {
     send = 0,
     receive = 1,
     -- Octets with FCS. 1464 holds the largest packet that AES-GCM in IPv4 brings through an MTU of 1500.
@@ -11,7 +12,7 @@ settings = settings or {
     confirm_s = 60, -- of the trial that counts; RFC 2544 section 24 asks for 60
     drain_s = 3,    -- pktgen reads the ports' counters once a second
     step = 0.1,     -- the search ends within this. Units: percent of the line
-}
+} })
 
 -- Octets that a frame takes on the line besides its own: preamble, start delimiter, gap.
 local GAP = 20
@@ -24,9 +25,15 @@ local function sealed_size(size)
     return ETHERNET + 20 + 16 + padded + 16
 end
 
--- The rate at which the ESP packets fill a WAN line as fast as the LAN line. Above it loss says nothing.
-local function ceiling(size)
-    return 100 * (size + GAP) / (sealed_size(size) + GAP)
+-- The rate at which the ESP packets of a mix fill a WAN line as fast as the LAN line. Above it loss says nothing.
+local function ceiling(parts)
+    local before, after = 0, 0
+    for _, part in ipairs(parts) do
+        local size, weight = part[1], part[2]
+        before = before + weight * (size + GAP)
+        after = after + weight * (sealed_size(size) + GAP)
+    end
+    return 100 * before / after
 end
 
 local function count(port, name)
@@ -68,23 +75,31 @@ local function search(low, high)
     return low
 end
 
-local function throughput(size)
-    pktgen.set(tostring(settings.send), "size", size)
-    print(string.format("%d octets, %d as ESP, at most %.2f %% of the line", size, sealed_size(size), ceiling(size)))
-    local rate = ceiling(size)
+local function throughput(name, parts)
+    local rate = ceiling(parts)
+    print(string.format("%s: at most %.2f %% of the line", name, rate))
     if not lossless(rate, settings.search_s) then
         rate = search(0, rate)
     end
     while rate > settings.step do
         local passed, sent = lossless(rate, settings.confirm_s)
         if passed then
-            print(string.format("%d octets: %.2f %% of the line, %d packets a second", size, rate, sent // settings.confirm_s))
+            print(string.format("%s: %.2f %% of the line, %d packets a second", name, rate, sent // settings.confirm_s))
             return rate
         end
         rate = rate - settings.step
     end
-    print(string.format("%d octets: no rate without loss", size))
+    print(name .. ": no rate without loss")
     return 0
+end
+
+-- The single packet and the range: whichever the port sends.
+local function set_size(size)
+    local send = tostring(settings.send)
+    pktgen.set(send, "size", size)
+    for _, what in ipairs({ "start", "min", "max" }) do
+        pktgen.range.pkt_size(send, what, size)
+    end
 end
 
 local function prepare()
@@ -102,7 +117,13 @@ end
 
 prepare()
 results = {}
-for _, size in ipairs(settings.sizes) do
-    results[size] = throughput(size)
+if mix then
+    results.mix = throughput("mix", mix)
+else
+    for _, size in ipairs(settings.sizes) do
+        set_size(size)
+        local name = string.format("%d octets, %d as ESP", size, sealed_size(size))
+        results[size] = throughput(name, { { size, 1 } })
+    end
 end
 pktgen.screen("on")

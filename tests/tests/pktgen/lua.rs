@@ -16,13 +16,15 @@ pub(crate) struct Wiring {
     pub(crate) line_bps: f64,
     /// What the device carries. Units: frames a second.
     pub(crate) carries_pps: f64,
+    /// The frame that is set before the script runs, or the mean of a sequence. Units: octets, FCS included.
+    pub(crate) frame_octets: f64,
 }
 
 /// What a script did.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// Its global `results`: by length or rate.
-    pub(crate) results: BTreeMap<i64, f64>,
+    pub(crate) results: BTreeMap<String, f64>,
     /// What it printed.
     pub(crate) printed: String,
     /// How long it would have taken. Units: seconds.
@@ -60,7 +62,7 @@ impl Pktgen {
         Self {
             commands: Commands::read(),
             wiring,
-            size_octets: 64.0,
+            size_octets: wiring.frame_octets,
             rate_percent: 100.0,
             sending: false,
             real: before,
@@ -101,11 +103,14 @@ fn whole(pps: f64) -> u64 {
 }
 
 fn word(value: &Value) -> Result<String> {
-    match value {
-        Value::String(text) => Ok(text.to_str()?.to_owned()),
-        Value::Integer(number) => Ok(number.to_string()),
-        Value::Number(number) => Ok(number.to_string()),
-        other => Err(Error::runtime(format!("a {} is no argument for pktgen", other.type_name()))),
+    if let Value::String(text) = value {
+        Ok(text.to_str()?.to_owned())
+    } else if let Value::Integer(number) = value {
+        Ok(number.to_string())
+    } else if let Value::Number(number) = value {
+        Ok(number.to_string())
+    } else {
+        Err(Error::runtime(format!("a {} is no argument for pktgen", value.type_name())))
     }
 }
 
@@ -180,7 +185,7 @@ pub(crate) fn run(script: &str, settings: &str, wiring: Wiring) -> std::result::
         lua.load(settings).exec()?;
         lua.load(script).exec()?;
         if let Some(table) = lua.globals().get::<Option<Table>>("results")? {
-            for pair in table.pairs::<i64, Value>() {
+            for pair in table.pairs::<String, Value>() {
                 let (key, value) = pair?;
                 results.insert(key, value.as_f64().unwrap_or(0.0));
             }

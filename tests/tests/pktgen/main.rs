@@ -18,7 +18,7 @@ use crate::lua::Wiring;
 use crate::table::Commands;
 
 /// A 10 Gbit/s line and a device that carries 3 million frames a second.
-const WIRING: Wiring = Wiring { line_bps: 10e9, carries_pps: 3e6 };
+const WIRING: Wiring = Wiring { line_bps: 10e9, carries_pps: 3e6, frame_octets: 64.0 };
 
 #[test]
 fn every_line_of_every_command_file_is_a_documented_command() {
@@ -104,22 +104,30 @@ fn percent(size: f64, pps: f64) -> f64 {
 #[test]
 fn the_throughput_search_finds_what_the_device_carries() {
     let outcome = lua::run(&files::read("throughput.lua"), "", WIRING).unwrap();
-    let sizes: Vec<_> = outcome.results.keys().copied().collect();
-    assert_eq!(sizes, [64, 128, 256, 512, 1024, 1280, 1464]);
+    assert_eq!(outcome.results.len(), 7);
     // 3 million frames of 64 or 128 octets are less than the line; of 512 and more the line is less.
-    for size in [64, 128] {
-        let (found, carried) =
-            (outcome.results[&size], percent(f64::from(i32::try_from(size).unwrap()), 3e6));
+    for (key, size) in [("64", 64.0), ("128", 128.0)] {
+        let (found, carried) = (outcome.results[key], percent(size, 3e6));
         assert!(found <= carried && carried - found <= 0.2, "{size}: {found} of {carried}");
     }
-    for (size, outer) in [(512.0, 566.0), (1464.0, 1518.0)] {
-        let found = outcome.results.iter().find(|(key, _)| **key as f64 == size).unwrap().1;
-        let wan_full = 100.0 * (size + 20.0) / (outer + 20.0);
+    for (key, size, outer) in [("512", 512.0, 566.0), ("1464", 1464.0, 1518.0)] {
+        let (found, wan_full) = (outcome.results[key], 100.0 * (size + 20.0) / (outer + 20.0));
         assert!((found - wan_full).abs() < 1e-9, "{size}: {found} of {wan_full}\n{}", outcome.printed);
     }
-    assert!(outcome.printed.contains("64 octets, 118 as ESP, at most 60.87 % of the line"));
+    assert!(outcome.printed.contains("64 octets, 118 as ESP: at most 60.87 % of the line"));
     // One confirmed trial of a minute a length at least.
     assert!(outcome.took_s > 7 * 60);
+}
+
+#[test]
+fn the_throughput_search_takes_a_mix_and_some_settings() {
+    let mix = "mix = { { 64, 7 }, { 570, 4 }, { 1418, 1 } } settings = { confirm_s = 5 }";
+    let weak = Wiring { carries_pps: 1e6, frame_octets: 345.5, ..WIRING };
+    let outcome = lua::run(&files::read("throughput.lua"), mix, weak).unwrap();
+    let (found, carried) = (outcome.results["mix"], percent(345.5, 1e6));
+    assert!(found <= carried && carried - found <= 0.2, "{found} of {carried}");
+    assert!(outcome.printed.contains("mix: at most 86.95 % of the line"), "{}", outcome.printed);
+    assert!(outcome.printed.contains(" for 5 s") && !outcome.printed.contains(" for 60 s"));
 }
 
 #[test]
@@ -127,7 +135,7 @@ fn a_device_that_carries_nothing_has_no_throughput() {
     let dead = Wiring { carries_pps: 0.0, ..WIRING };
     let outcome = lua::run(&files::read("throughput.lua"), "", dead).unwrap();
     assert!(outcome.results.values().all(|rate| *rate == 0.0), "{:?}", outcome.results);
-    assert!(outcome.printed.contains("64 octets: no rate without loss"));
+    assert!(outcome.printed.contains("64 octets, 118 as ESP: no rate without loss"));
     let unplugged = Wiring { line_bps: 0.0, ..WIRING };
     let error = lua::run(&files::read("throughput.lua"), "", unplugged).unwrap_err();
     assert!(error.contains("port 0 sent nothing"), "{error}");
@@ -136,7 +144,7 @@ fn a_device_that_carries_nothing_has_no_throughput() {
 #[test]
 fn the_latency_script_measures_at_every_rate() {
     let outcome = lua::run(&files::read("latency.lua"), "", WIRING).unwrap();
-    assert_eq!(outcome.results.keys().copied().collect::<Vec<_>>(), [1, 10, 25, 50]);
+    assert_eq!(outcome.results.keys().collect::<Vec<_>>(), ["1", "10", "25", "50"]);
     assert_eq!(outcome.printed.matches("3 probes").count(), 4, "{}", outcome.printed);
 }
 
@@ -211,4 +219,41 @@ fn the_engine_takes_the_gateway_files() {
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The outer packet around an inner one of so many octets: IPv4, SPI to IV, padding to 4 with the two octets, ICV.
+fn outer_octets(inner: u32) -> u32 {
+    20 + 16 + (inner + 2).next_multiple_of(4) + 16
+}
+
+#[test]
+fn the_page_counts_as_the_packets_do() {
+    let page = files::read("README.md");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.ends_with(" Mpps |"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), 9);
+    for row in rows {
+        let size: u32 = row[0].parse().unwrap();
+        let outer = outer_octets(size - 18);
+        let numbers = [size - 18, outer, outer + 18].map(|number| number.to_string());
+        assert_eq!(row[1..4], numbers.each_ref().map(String::as_str));
+        let (before, after) = (f64::from(size + 20), f64::from(outer + 18 + 20));
+        assert_eq!(row[4], format!("{:.2} %", 100.0 * before / after));
+        assert_eq!(row[5], format!("{:.3} Mpps", 10e9 / 8.0 / after / 1e6));
+    }
+    // The longest that an MTU of 1500 holds whole.
+    assert_eq!((outer_octets(1446), outer_octets(1447)), (1500, 1504));
+}
+
+#[test]
+fn the_page_names_every_file_and_the_version() {
+    let page = files::read("README.md");
+    for entry in std::fs::read_dir(files::folder()).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        assert!(name == "README.md" || page.contains(&format!("`{name}")), "{name}");
+    }
+    assert!(page.contains(&format!("Pktgen-DPDK {}", Commands::read().version)));
 }
