@@ -64,6 +64,9 @@ timed() {
     echo "set fwd txonly"
     echo "set txpkts $(frame "$inner")"
     echo start
+    # testpmd prompts when its ports are up; the time counts from there.
+    tries=600
+    until grep -q 'testpmd>' "$log" || [ $((tries -= 1)) = 0 ]; do sleep 0.1; done
     sleep "$seconds"
     echo stop
 }
@@ -84,15 +87,23 @@ expected() {
     echo $((total * rounds))
 }
 
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+fail() {
+    cat "$log" >&2
+    echo "testpmd.sh: $*" >&2
+    exit 1
+}
+
 # shellcheck disable=SC2086
-said=$(commands | dpdk-testpmd --lcores "0@${cores%,*},1@${cores#*,}" --file-prefix "testpmd-$$" --no-telemetry \
+commands | dpdk-testpmd --lcores "0@${cores%,*},1@${cores#*,}" --file-prefix "testpmd-$$" --no-telemetry \
     $memory $device "$@" -- -i --no-lsc-interrupt --total-num-mbufs=4096 --eth-peer="0,$mac" \
-    --tx-ip="$src,$dst" --tx-udp=9,5001 $many 2>&1) || { echo "$said" >&2; exit 1; }
+    --tx-ip="$src,$dst" --tx-udp=9,5001 $many >"$log" 2>&1 || fail "dpdk-testpmd ended with $?"
 # The port's counters, the last block that testpmd prints of them.
-sent=$(echo "$said" | sed -n '/NIC statistics/,$s/.*TX-packets: *\([0-9]*\).*/\1/p' | tail -n 1)
+sent=$(sed -n '/NIC statistics/,$s/.*TX-packets: *\([0-9]*\).*/\1/p' "$log" | tail -n 1)
 echo "${sent:-0} packets sent"
 if [ -n "$seconds" ]; then
-    [ "${sent:-0}" -gt 0 ] || { echo "$said" >&2; exit 1; }
+    [ "${sent:-0}" -gt 0 ] || fail "nothing left"
 else
-    [ "${sent:-0}" = "$(expected)" ] || { echo "$said" >&2; echo "testpmd.sh: $(expected) were due" >&2; exit 1; }
+    [ "${sent:-0}" = "$(expected)" ] || fail "$(expected) were due"
 fi
