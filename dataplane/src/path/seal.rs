@@ -2,13 +2,17 @@
 
 use esp::DropReason;
 use esp::aead::Job;
-use esp::wire::eth;
+use esp::wire::esp::Esp;
+use esp::wire::eth::{self, Mac};
 
-use super::context::{Context, List};
+use super::context::{Context, List, Packet};
 use super::counters::Stage;
 use super::encap::encap;
+use super::fragment::fragment_own;
 use super::protect::{SealList, Sealing};
-use crate::ports::{Buffer, Ports};
+use super::size::emit_clear;
+use crate::ports::{Buffer, PortId, Ports};
+use crate::tables::sa::OutboundSa;
 
 /// Builds, seals and sends everything in `sealing` and leaves it empty.
 pub(super) fn seal_and_send<'t, P: Ports, K: Send + Sync>(
@@ -40,9 +44,34 @@ fn seal<'t, P: Ports, K: Send + Sync>(
 }
 
 fn send<P: Ports, K>(ctx: &mut Context<'_, P, K>, one: Sealing<'_, P::Buf, K>) {
-    let Sealing { mut packet, sa, port, .. } = one;
+    let Sealing { mut packet, sa, port, mac } = one;
+    let mtu = ctx.tables.port(port).map_or(0, |port| usize::from(port.mtu));
     if let Some(datagram) = packet.buf.data_mut().get_mut(eth::HEADER_OCTETS..) {
         sa.outer.finish(datagram);
+        if datagram.len() > mtu {
+            return send_in_pieces(ctx, packet, sa, port, mac);
+        }
     }
     ctx.send(port, packet);
+}
+
+/// Cuts a sealed packet that its path does not carry whole: IPv6 inside that every link must carry.
+/// RFC: 4301 section 8.2.1, 8200 section 5.
+#[cold]
+fn send_in_pieces<P: Ports, K>(
+    ctx: &mut Context<'_, P, K>,
+    mut packet: Packet<P::Buf>,
+    sa: &OutboundSa<K>,
+    port: PortId,
+    mac: Mac,
+) {
+    packet.buf.adj(eth::HEADER_OCTETS);
+    let esp = packet.buf.data().get(sa.outer.header_octets()..).unwrap_or_default();
+    let (ident, mtu) = match (Esp::parse(esp), ctx.tables.port(port)) {
+        // No two packets to a peer share it for long. RFC: 8200 section 4.5.
+        (Ok(esp), Some(port)) => (esp.spi().get() ^ esp.seq_lo(), port.mtu),
+        (Err(reason), _) => return ctx.drop(packet, reason),
+        (_, None) => return ctx.drop(packet, DropReason::PortUnknown),
+    };
+    fragment_own(ctx, packet, mtu, ident, |ctx, piece| emit_clear(ctx, piece, port, mac));
 }

@@ -43,12 +43,13 @@ pub(super) fn fit_tunnel<'t, P: Ports, K: Send + Sync>(
         clamp(transit.packet.buf.data_mut(), || interface?.mss_clamp);
     }
     match fit(&transit.packet, inner) {
-        Ok(Fit::Whole) => assign(ctx, transit.packet, sa, spread, sealing),
+        // What is fragmented outside is cut once it is sealed.
+        Ok(Fit::Whole | Fit::FragmentOuter) => assign(ctx, transit.packet, sa, spread, sealing),
         Ok(Fit::Fragment) => fragment(ctx, transit.packet, inner, |ctx, piece| {
             assign(ctx, piece, sa, spread, sealing);
         }),
-        Ok(Fit::FragmentOuter | Fit::TooBig { .. }) => {
-            ctx.complain(&transit, Error::TooBig { mtu: inner });
+        Ok(Fit::TooBig { mtu }) => {
+            ctx.complain(&transit, Error::TooBig { mtu });
             ctx.drop(transit.packet, DropReason::MtuExceeded);
         }
         Err(reason) => ctx.drop(transit.packet, reason),

@@ -273,3 +273,37 @@ fn padding_against_traffic_analysis_fills_every_packet_up_and_is_taken_off_again
         assert_eq!(b.to_hosts(LAN), [packet.after_hops(2)]);
     }
 }
+
+#[test]
+fn ipv6_that_every_link_must_carry_crosses_a_shorter_one_in_pieces_outside() {
+    for (outer, encap) in [(OUTER4, None), (OUTER6, None), (OUTER6, Some((4500, 4500)))] {
+        let tunnel = Tunnel { outer, encap, ..Tunnel::new(1, 1) };
+        let mut gateway = Plan::new(Side::A).with(|topology| topology.ports[1].mtu = 1280).start(&[&tunnel]);
+        for (number, octets) in [(1, 1280), (2, 1279)] {
+            gateway.host_sends(LAN, &v6(octets));
+            gateway.poll();
+            let pieces = gateway.to_peer();
+            assert_eq!(pieces.len(), 2, "{:?}", gateway.drops());
+            assert!(pieces.iter().all(|piece| piece.emit().len() <= 1280));
+            let whole = if outer == OUTER4 { reassembled(&pieces) } else { reassembled6(&pieces) };
+            assert_eq!(tunnel.peer(Side::A).open(0, &whole), (number, v6(octets).after_hops(1)));
+        }
+        gateway.no_drops();
+        // What is longer is told what every link must carry.
+        let (_, told) = through(&tunnel, &mut gateway, &v6(1281));
+        assert_eq!(told[0].payload[4..8], 1280_u32.to_be_bytes());
+    }
+}
+
+/// Puts the pieces of an IPv6 packet together, which come in order here.
+fn reassembled6(pieces: &[Packet]) -> Packet {
+    let mut whole = Packet { proto: pieces[0].payload[0], payload: Vec::new(), ..pieces[0].clone() };
+    for (at, piece) in pieces.iter().enumerate() {
+        assert_eq!((piece.proto, &piece.payload[4..8]), (44, &pieces[0].payload[4..8]));
+        let word = u16::from_be_bytes([piece.payload[2], piece.payload[3]]);
+        assert_eq!(usize::from(word & 0xfff8), whole.payload.len());
+        assert_eq!(word & 1 == 0, at + 1 == pieces.len());
+        whole.payload.extend(&piece.payload[8..]);
+    }
+    whole
+}

@@ -151,7 +151,8 @@ impl Plain {
             if let Some([_, _, _, _, _, _, _, _, ttl, proto, s0, s1]) = packet.first_chunk_mut() {
                 let old = u16::from_be_bytes([*ttl, *proto]);
                 *ttl = ttl.wrapping_sub(1);
-                let sum = checksum::update(u16::from_be_bytes([*s0, *s1]), old, u16::from_be_bytes([*ttl, *proto]));
+                let sum =
+                    checksum::update(u16::from_be_bytes([*s0, *s1]), old, u16::from_be_bytes([*ttl, *proto]));
                 [*s0, *s1] = sum.to_be_bytes();
             }
         } else if let Some([_, _, _, _, _, _, _, hop_limit]) = packet.first_chunk_mut() {
