@@ -10,7 +10,7 @@ use shm_protocol::policy::Policy;
 use shm_protocol::sa::{Direction, Sa};
 
 use super::book::Book;
-use super::{Adopter, Leaving, convert};
+use super::{Adopter, convert};
 
 impl<S: KeySchedule> Adopter<S> {
     /// Puts an SA into the tables; false while its slot is still in use by the SA before it.
@@ -18,7 +18,7 @@ impl<S: KeySchedule> Adopter<S> {
         if self.book.adoptee(sa.slot).is_some_and(|old| old.uid != sa.uid) {
             self.remove_sa(sa.slot);
         }
-        if self.leaving.iter().any(|gone| gone.slot == sa.slot) {
+        if self.leaving.holds(sa.slot) {
             return false;
         }
         if let Err(error) = self.build(sa) {
@@ -42,14 +42,18 @@ impl<S: KeySchedule> Adopter<S> {
             ReplayWindow::new(window.top, window.ring, window.size_pkts, sa.esn).preset(top);
         })?;
         self.dirty = true;
-        self.book.put_sa(sa, window_pkts);
-        match sa.direction {
-            Direction::In => {
+        // The way of the SA before is given up after that of the new one is taken: it may be the same.
+        let hop = (sa.direction == Direction::Out).then(|| self.hops.take(sa.dst, &self.tables));
+        let old = self.book.put_sa(sa, window_pkts, &mut self.tables.epochs);
+        if let Some(way) = old.and_then(|old| old.way()) {
+            self.hops.give(way);
+        }
+        match hop {
+            None => {
                 let built = convert::inbound(sa, &self.live, ring, &*self.schedule, window_pkts)?;
                 Book::put_inbound(&mut self.tables, Arc::new(built), sa.foreign);
             }
-            Direction::Out => {
-                let hop = self.cell(sa.dst);
+            Some(hop) => {
                 let built = convert::outbound(sa, &self.live, &*self.schedule, hop)?;
                 Book::put_outbound(&mut self.tables, Arc::new(built));
             }
@@ -59,13 +63,16 @@ impl<S: KeySchedule> Adopter<S> {
 
     pub(super) fn remove_sa(&mut self, slot: Slot) {
         if let Some(sa) = self.book.remove_sa(&mut self.tables, slot) {
-            self.leaving.push(Leaving { slot: sa.slot, uid: sa.uid });
+            if let Some(way) = sa.way() {
+                self.hops.give(way);
+            }
+            self.leaving.push(sa.slot, sa.uid);
             self.dirty = true;
         }
     }
 
     pub(super) fn put_policy(&mut self, slot: u32, policy: Option<Policy>) {
-        self.dirty |= self.book.put_policy(slot, policy);
+        self.dirty |= self.book.put_policy(slot, policy.as_ref(), &mut self.tables);
     }
 }
 

@@ -11,14 +11,16 @@ use esp::wire::Proto;
 use esp::wire::udp::UdpPorts;
 use esp::{IfId, Selector, Spi};
 use shm_protocol::live::Live;
-use shm_protocol::policy::PolicyDirection;
-use shm_protocol::sa::{AlgorithmId, CopyDscp, KeyOctets, Sa};
+use shm_protocol::policy::{Action as RecordAction, Policy as PolicyRecord, PolicyDirection};
+use shm_protocol::sa::{AlgorithmId, CopyDscp, Direction as SaDirection, KeyOctets, Sa};
 use shm_protocol::selector::SelectorRecord;
 
 use super::build::BuildError;
+use super::index::Hosts;
+use crate::tables::epochs::Host;
 use crate::tables::hop::HopCell;
+use crate::tables::policy::{Action, Direction, Policy, Template};
 use crate::tables::sa::{Common, InboundSa, Limits, LiveSlot, OutboundSa, SELECTORS};
-use crate::tables::spd::Direction;
 
 /// Returns the selector of a record; `None` only for one that mixes families, which a record cannot.
 pub(super) fn selector(record: &SelectorRecord) -> Option<Selector> {
@@ -38,6 +40,41 @@ pub(super) const fn direction(direction: PolicyDirection) -> Direction {
         PolicyDirection::Out => Direction::Out,
         PolicyDirection::Fwd => Direction::Fwd,
     }
+}
+
+/// Returns a policy that has no SAs yet; `None` as for [`selector`].
+pub(super) fn policy<K>(slot: u32, record: &PolicyRecord) -> Option<Policy<K>> {
+    let action = match record.action {
+        RecordAction::Pass => Action::Pass,
+        RecordAction::Discard => Action::Discard,
+        RecordAction::Protect(template) => {
+            let spi = template.spi.map(|spi| Spi(spi.0));
+            let template = Template { src: template.src, dst: template.dst, reqid: template.reqid, spi };
+            Action::Protect(template, Vec::new().into())
+        }
+    };
+    let selector = selector(&record.selector)?;
+    Some(Policy { slot, selector, priority: record.priority, order: record.order, action })
+}
+
+/// Returns the remote hosts an SA is about; none where it may carry packets of others as well.
+pub(super) fn hosts(sa: &Sa) -> Hosts {
+    let remote = |record: &SelectorRecord| {
+        let range = match sa.direction {
+            SaDirection::Out => record.dst(),
+            SaDirection::In => record.src(),
+        };
+        (range.lo() == range.hi()).then(|| Host::of(range.lo()))
+    };
+    let hosts: Option<Hosts> = sa.selectors.iter().map(remote).collect();
+    let mut hosts = hosts.unwrap_or_default();
+    hosts.sort_unstable();
+    hosts.into_iter().fold(Hosts::new(), |mut hosts, host| {
+        if hosts.last() != Some(&host) {
+            hosts.push(host);
+        }
+        hosts
+    })
 }
 
 /// Returns the window an inbound SA is run with: larger than asked for is always safe for a receiver.

@@ -8,14 +8,17 @@ mod book;
 mod build;
 mod convert;
 mod events;
+mod hops;
+mod index;
+mod leaving;
 mod ways;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use esp::aead::KeySchedule;
-use shm_protocol::ids::{Generation, PolicySlot, SaUid, Slot};
+use shm_protocol::ids::{Generation, PolicySlot, Slot};
 use shm_protocol::live::Live;
 use shm_protocol::place::RuntimeDir;
 use shm_protocol::sa::Occupant;
@@ -24,12 +27,15 @@ use shm_protocol::sad::{Change, ChangeCursor, Changes, SadReader};
 use crate::ports::PortId;
 use crate::publish::Publisher;
 use crate::tables::Tables;
-use crate::tables::hop::HopCell;
 use crate::tables::topology::Topology;
 use book::Book;
+use hops::Hops;
+use leaving::Leaving;
 
 /// Changes worked on at a call, so that the control thread is never away for long.
 const CHANGES_PER_STEP: usize = 256;
+/// Records given back at a call.
+const RETIRED_PER_STEP: usize = 256;
 /// How often the files behind the maps are looked at.
 const LOOK_INTERVAL_NS: u64 = 50_000_000;
 
@@ -70,17 +76,11 @@ pub struct Adopter<S: KeySchedule> {
     todo: VecDeque<Change>,
     found: Vec<Change>,
     /// SAs taken out of the tables that a worker may still use.
-    leaving: Vec<Leaving>,
+    leaving: Leaving,
     /// A full scan is under way; at its end the records of SAs that went unseen are given back.
     scanning: bool,
-    cells: HashMap<IpAddr, Arc<HopCell>>,
+    hops: Hops,
     next_look_ns: u64,
-}
-
-#[derive(Clone, Copy)]
-struct Leaving {
-    slot: Slot,
-    uid: SaUid,
 }
 
 impl<S: KeySchedule> Adopter<S> {
@@ -106,9 +106,9 @@ impl<S: KeySchedule> Adopter<S> {
             book: Book::default(),
             todo: VecDeque::new(),
             found: Vec::new(),
-            leaving: Vec::new(),
+            leaving: Leaving::default(),
             scanning: false,
-            cells: HashMap::new(),
+            hops: Hops::default(),
             next_look_ns: 0,
         }
     }
@@ -131,7 +131,8 @@ impl<S: KeySchedule> Adopter<S> {
         let published = self.publish();
         self.acknowledge();
         // What has to be visited again waits for a writer or a worker: to look at once would be to look in vain.
-        Adopted { records, published, more: done > 0 && !self.todo.is_empty() }
+        let more = done > 0 && !self.todo.is_empty() || self.leaving.any_unused();
+        Adopted { records, published, more }
     }
 
     /// Looks whether both files are still the ones that are mapped; attaches `sad` when it appears.
@@ -171,12 +172,12 @@ impl<S: KeySchedule> Adopter<S> {
 
     /// Empties the tables of SAs and policies.
     fn forget_all(&mut self) {
-        for sa in self.book.take_sas() {
-            self.leaving.push(Leaving { slot: sa.slot, uid: sa.uid });
+        for sa in self.book.sas() {
+            self.leaving.push(sa.slot, sa.uid);
         }
-        let fresh = Tables::new(Topology::clone(&self.tables.topology));
-        self.tables = Tables { neighbors: Arc::clone(&self.tables.neighbors), ..fresh };
+        self.tables.forget_all();
         self.book = Book::default();
+        self.hops = Hops::default();
         self.todo.clear();
         self.dirty = true;
     }
@@ -196,13 +197,14 @@ impl<S: KeySchedule> Adopter<S> {
 
     /// Gives the records of SAs back that no worker uses any more.
     fn retire(&mut self) {
-        if self.leaving.is_empty() || self.dirty || !self.publisher.settled() {
-            return;
+        if self.leaving.any_used() && !self.dirty && self.publisher.settled() {
+            self.publisher.collect();
+            self.leaving.settle();
         }
-        self.publisher.collect();
-        for gone in self.leaving.drain(..) {
-            if let Err(error) = self.live.retire(gone.slot, gone.uid) {
-                tracing::warn!(%error, slot = gone.slot.index(), "the counters of a deleted SA were not kept");
+        for _ in 0..RETIRED_PER_STEP {
+            let Some((slot, uid)) = self.leaving.pop_unused() else { break };
+            if let Err(error) = self.live.retire(slot, uid) {
+                tracing::warn!(%error, slot = slot.index(), "the counters of a deleted SA were not kept");
             }
         }
     }

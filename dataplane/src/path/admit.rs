@@ -55,10 +55,11 @@ fn protected<K>(
 /// Tells a packet nobody expects from one that is expected by another tunnel.
 #[cold]
 fn no_policy<K>(tables: &Tables<K>, if_id: IfId, direction: Direction, flow: &FlowKey) -> DropReason {
-    let elsewhere = tables.spd.iter().any(|(other, of_direction, policy)| {
-        other != if_id && of_direction == direction && policy.selector.matches(flow)
-    });
-    if elsewhere { DropReason::IfIdMismatch } else { DropReason::InboundNoPolicy }
+    if tables.spd.expects_elsewhere(if_id, direction, flow) {
+        DropReason::IfIdMismatch
+    } else {
+        DropReason::InboundNoPolicy
+    }
 }
 
 /// Checks a packet that came in clear. Errors: `Unprotected` where a policy wants it protected, `InboundBlocked`.

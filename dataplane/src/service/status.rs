@@ -15,15 +15,14 @@ pub(super) fn status<K>(facts: &Facts<K>, tunnels: &Tunnels, cursor: Cursor) -> 
     let tables = facts.view.tables();
     let lines = lines(&tables, tunnels, now_ns);
     let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-    let foreign: usize = tables.foreign.values().map(Vec::len).sum();
     let head = StatusPage {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime_seconds: seconds(now_ns.saturating_sub(facts.started_ns)),
         crypto: facts.crypto.clone(),
         generation: tunnels.generation(),
-        sas: count(tables.inbound.len() + foreign + tables.outbound.len()),
-        policies: count(tables.spd.iter().count()),
+        sas: count(tables.inbound.len() + tables.foreign.len() + tables.outbound.len()),
+        policies: count(tables.spd.len()),
         bridge_connected: facts.view.bridge_connected(),
         trouble: trouble(facts),
         ledger: facts.ledger(),

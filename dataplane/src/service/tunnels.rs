@@ -138,8 +138,7 @@ impl Tunnels {
     }
 
     fn visit<K>(&mut self, tables: &Tables<K>, now_ns: u64) {
-        let foreign = tables.foreign.values().flatten();
-        for sa in tables.inbound.iter().chain(foreign) {
+        for sa in tables.inbound.iter().chain(tables.foreign.iter()) {
             self.add(&sa.common, Direction::In, now_ns);
         }
         for sa in tables.outbound.iter() {

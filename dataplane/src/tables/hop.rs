@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustc_hash::FxHashMap;
-
+use super::hash::{SEEDS, bits, fold};
 use super::topology::Mac;
+use super::trie::Trie;
 use crate::ports::PortId;
 
 /// State of the way to one address.
@@ -66,8 +66,56 @@ impl HopCell {
     }
 }
 
+/// A neighbor: the port it is on and its address.
+type Neighbor = (PortId, IpAddr);
+
 /// Ethernet addresses of the neighbors on the ports.
-pub type Neighbors = FxHashMap<(PortId, IpAddr), Mac>;
+#[derive(Clone, Debug, Default)]
+pub struct Neighbors(Trie<(Neighbor, Mac)>);
+
+impl Neighbors {
+    /// Returns the Ethernet address of a neighbor.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, neighbor: &Neighbor) -> Option<&Mac> {
+        self.0.get(hash(neighbor)).find(|(known, _)| known == neighbor).map(|(_, mac)| mac)
+    }
+
+    /// Whether the Ethernet address of a neighbor is known.
+    #[must_use]
+    pub fn contains_key(&self, neighbor: &Neighbor) -> bool {
+        self.get(neighbor).is_some()
+    }
+
+    /// Notes the Ethernet address of a neighbor.
+    pub fn insert(&mut self, neighbor: Neighbor, mac: Mac) {
+        self.remove(&neighbor);
+        self.0.insert(hash(&neighbor), (neighbor, mac), |_| false);
+    }
+
+    /// Forgets a neighbor.
+    pub fn remove(&mut self, neighbor: &Neighbor) {
+        self.0.remove(hash(neighbor), |(known, _)| known == neighbor);
+    }
+
+    /// Number of neighbors known.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no neighbor is known.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[inline]
+fn hash((port, ip): &Neighbor) -> u64 {
+    let [one, two, ..] = SEEDS;
+    fold(bits(*ip), one, two ^ u64::from(port.0))
+}
 
 #[cfg(test)]
 mod tests {

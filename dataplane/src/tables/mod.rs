@@ -1,11 +1,17 @@
 //! The tables a worker reads: one immutable snapshot per burst, made by the control thread.
 
+pub mod epochs;
 pub mod fib;
+pub mod foreign;
+mod groups;
+mod hash;
 pub mod hop;
+pub mod policy;
 pub mod sa;
 pub mod slots;
 pub mod spd;
 pub mod topology;
+mod trie;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +20,9 @@ use esp::{IfId, Spi};
 use rustc_hash::FxHashMap;
 
 use crate::ports::{InterfaceId, PortId};
+use epochs::Epochs;
 use fib::Fib;
+use foreign::Foreign;
 use hop::Neighbors;
 use sa::{InboundSa, OutboundSa};
 use slots::Slots;
@@ -32,15 +40,17 @@ pub struct Tables<K> {
     /// What follows from the topology alone.
     pub derived: Arc<Derived>,
     /// Ethernet addresses of neighbors.
-    pub neighbors: Arc<Neighbors>,
+    pub neighbors: Neighbors,
     /// Inbound SAs by slot; the low 20 bits of an SPI of our own name it.
     pub inbound: Slots<InboundSa<K>>,
     /// Inbound SAs whose SPI is not of our allocation.
-    pub foreign: Arc<FxHashMap<Spi, Vec<Arc<InboundSa<K>>>>>,
+    pub foreign: Foreign<K>,
     /// Outbound SAs by slot.
     pub outbound: Slots<OutboundSa<K>>,
     /// Policies.
     pub spd: Spd<K>,
+    /// What changed since another snapshot.
+    pub epochs: Epochs,
 }
 
 impl<K> Clone for Tables<K> {
@@ -48,11 +58,12 @@ impl<K> Clone for Tables<K> {
         Self {
             topology: Arc::clone(&self.topology),
             derived: Arc::clone(&self.derived),
-            neighbors: Arc::clone(&self.neighbors),
+            neighbors: self.neighbors.clone(),
             inbound: self.inbound.clone(),
-            foreign: Arc::clone(&self.foreign),
+            foreign: self.foreign.clone(),
             outbound: self.outbound.clone(),
             spd: self.spd.clone(),
+            epochs: self.epochs.clone(),
         }
     }
 }
@@ -136,16 +147,29 @@ impl<K> Tables<K> {
     /// Makes tables without SAs, policies and learnt neighbors.
     #[must_use]
     pub fn new(topology: Topology) -> Self {
-        let neighbors = topology.neighbors.iter().map(|n| ((n.port, n.ip), n.mac)).collect();
+        let mut neighbors = Neighbors::default();
+        for neighbor in &topology.neighbors {
+            neighbors.insert((neighbor.port, neighbor.ip), neighbor.mac);
+        }
         Self {
             derived: Arc::new(Derived::of(&topology)),
             topology: Arc::new(topology),
-            neighbors: Arc::new(neighbors),
+            neighbors,
             inbound: Slots::default(),
-            foreign: Arc::default(),
+            foreign: Foreign::default(),
             outbound: Slots::default(),
             spd: Spd::default(),
+            epochs: Epochs::default(),
         }
+    }
+
+    /// Takes all SAs and policies out.
+    pub fn forget_all(&mut self) {
+        self.inbound = Slots::default();
+        self.foreign = Foreign::default();
+        self.outbound = Slots::default();
+        self.spd = Spd::default();
+        self.epochs.touch_all();
     }
 
     /// Returns a port.
@@ -176,7 +200,7 @@ impl<K> Tables<K> {
     pub fn inbound(&self, spi: Spi, destination: IpAddr) -> Option<&InboundSa<K>> {
         let of_ours = self.inbound.get(spi.0 & SLOT_MASK).map(Arc::as_ref);
         let fits = |sa: &&InboundSa<K>| sa.common.spi == spi && sa.common.dst == destination;
-        of_ours.filter(fits).or_else(|| self.foreign.get(&spi)?.iter().map(Arc::as_ref).find(fits))
+        of_ours.filter(fits).or_else(|| self.foreign.get(spi).find(fits))
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use esp::selector::AddressRange;
 use esp::wire::FlowKey;
 use esp::wire::udp::UdpPorts;
 use esp::{IfId, Selector, Spi};
@@ -129,6 +130,16 @@ impl Common {
     #[inline]
     pub fn holds(&self, flow: &FlowKey) -> bool {
         self.selectors.is_empty() || self.selectors.iter().any(|selector| selector.matches(flow))
+    }
+
+    /// Whether there can be a packet that a selector is about and that the SA may carry.
+    #[must_use]
+    pub fn meets(&self, selector: &Selector) -> bool {
+        let overlap = |one: &AddressRange, other: &AddressRange| {
+            one.family() == other.family() && one.lo() <= other.hi() && other.lo() <= one.hi()
+        };
+        let meets = |own: &Selector| overlap(own.src(), selector.src()) && overlap(own.dst(), selector.dst());
+        self.selectors.is_empty() || self.selectors.iter().any(meets)
     }
 }
 

@@ -1,118 +1,170 @@
 //! The SPD: policies by `if_id` and direction, in their total order (RFC 4301 section 4.4.1).
+//!
+//! A look-up finds the policies of an `if_id` by hash, and among them the first that matches: a single one directly, a
+//! few one after the other, many by [groups](super::groups). A copy shares everything and a change copies one path, so
+//! that neither costs more the more policies there are.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+use esp::IfId;
 use esp::wire::FlowKey;
-use esp::{IfId, Selector, Spi};
 
-use super::sa::{Common, InboundSa, OutboundSa};
+use super::groups::Groups;
+use super::hash::spread;
+use super::trie::Trie;
 
-/// Direction of a policy, as XFRM names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// For the host itself.
-    In,
-    /// Leaving.
-    Out,
-    /// Forwarded.
-    Fwd,
+pub use super::policy::{Action, Direction, Policy, Serving, Template};
+
+/// Policies up to which looking at each is quicker than a hash for each shape.
+const FEW: usize = 8;
+/// Policies below which many become few again; apart from [`FEW`], lest one that comes and goes costs eight.
+const FEW_AGAIN: usize = 4;
+/// Other tunnels that are asked whether they expect a packet that nobody does.
+const ASKED: usize = 64;
+
+/// The policies of one `if_id` and direction.
+#[derive(Debug)]
+enum Set<K> {
+    None,
+    One(Arc<Policy<K>>),
+    /// First match first.
+    Few(Arc<ArrayVec<Arc<Policy<K>>, FEW>>),
+    Many(Arc<Groups<K>>),
 }
 
-impl Direction {
-    /// Every direction.
-    pub const ALL: [Self; 3] = [Self::In, Self::Out, Self::Fwd];
-}
-
-/// What a policy's packets must be protected by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Template {
-    /// Outer source; unspecified fits any.
-    pub src: IpAddr,
-    /// Outer destination; unspecified fits any.
-    pub dst: IpAddr,
-    /// Request id; 0 fits any.
-    pub reqid: u32,
-    /// One SA only, by its SPI.
-    pub spi: Option<Spi>,
-}
-
-impl Template {
-    /// Whether an SA is what the template asks for.
-    #[must_use]
-    #[inline]
-    pub fn fits(&self, sa: &Common) -> bool {
-        let address = |wanted: IpAddr, has: IpAddr| wanted.is_unspecified() || wanted == has;
-        (self.reqid == 0 || self.reqid == sa.reqid)
-            && self.spi.is_none_or(|spi| spi == sa.spi)
-            && address(self.src, sa.src)
-            && address(self.dst, sa.dst)
+impl<K> Clone for Set<K> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::One(policy) => Self::One(Arc::clone(policy)),
+            Self::Few(policies) => Self::Few(Arc::clone(policies)),
+            Self::Many(groups) => Self::Many(Arc::clone(groups)),
+        }
     }
 }
 
-/// What happens to the packets of a policy.
-#[derive(Debug)]
-pub enum Action<K> {
-    /// They are protected by an SA that fits the template; for direction out the SAs that do, newest first.
-    Protect(Template, Vec<Arc<OutboundSa<K>>>),
-    /// They pass in clear.
-    Pass,
-    /// They are dropped.
-    Discard,
-}
+impl<K> Set<K> {
+    #[inline]
+    fn lookup(&self, flow: &FlowKey) -> Option<&Arc<Policy<K>>> {
+        match self {
+            Self::None => None,
+            Self::One(policy) => policy.selector.matches(flow).then_some(policy),
+            Self::Few(policies) => policies.iter().find(|policy| policy.selector.matches(flow)),
+            Self::Many(groups) => groups.lookup(flow),
+        }
+    }
 
-/// One policy.
-#[derive(Debug)]
-pub struct Policy<K> {
-    /// Slot in the segment.
-    pub slot: u32,
-    /// Which packets it is about, in the direction they flow.
-    pub selector: Selector,
-    /// Lower comes first.
-    pub priority: u32,
-    /// Position in time; among equals the older policy comes first.
-    pub order: u64,
-    /// What happens to them.
-    pub action: Action<K>,
-}
+    fn insert(&mut self, policy: Arc<Policy<K>>) {
+        match self {
+            Self::None => *self = Self::One(policy),
+            Self::One(other) => *self = Self::of([Arc::clone(other), policy]),
+            Self::Few(few) if few.is_full() => *self = Self::of(few.iter().cloned().chain([policy])),
+            Self::Few(few) => {
+                let at = few.partition_point(|other| other.compare(&policy).is_lt());
+                Arc::make_mut(few).insert(at, policy);
+            }
+            Self::Many(groups) => Arc::make_mut(groups).insert(policy),
+        }
+    }
 
-/// The policies of one `if_id` and direction, first match first.
-type Ordered<K> = Arc<[Arc<Policy<K>>]>;
+    fn of(policies: impl IntoIterator<Item = Arc<Policy<K>>>) -> Self {
+        let mut sorted: Vec<_> = policies.into_iter().collect();
+        sorted.sort_by(|one, other| one.compare(other));
+        if sorted.len() > FEW {
+            let mut groups = Groups::default();
+            sorted.into_iter().for_each(|policy| groups.insert(policy));
+            return Self::Many(Arc::new(groups));
+        }
+        match (sorted.pop(), sorted.is_empty()) {
+            (None, _) => Self::None,
+            (Some(one), true) => Self::One(one),
+            (last, false) => Self::Few(Arc::new(sorted.into_iter().chain(last).collect())),
+        }
+    }
+
+    /// Takes a policy out, told by its slot; returns whether it was there.
+    fn remove(&mut self, policy: &Policy<K>) -> bool {
+        let before = self.len();
+        match self {
+            Self::None => {}
+            Self::One(other) if other.slot == policy.slot => *self = Self::None,
+            Self::One(_) => {}
+            Self::Few(few) => {
+                let left = few.iter().filter(|other| other.slot != policy.slot).cloned();
+                *self = Self::of(left.collect::<Vec<_>>());
+            }
+            Self::Many(groups) => {
+                let groups = Arc::make_mut(groups);
+                groups.remove(policy);
+                if groups.len() <= FEW_AGAIN {
+                    *self = Self::of(groups.iter().cloned().collect::<Vec<_>>());
+                }
+            }
+        }
+        self.len() < before
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(_) => 1,
+            Self::Few(few) => few.len(),
+            Self::Many(groups) => groups.len(),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<Policy<K>>> {
+        let (few, many) = match self {
+            Self::None => (&[][..], None),
+            Self::One(policy) => (std::slice::from_ref(policy), None),
+            Self::Few(few) => (few.as_slice(), None),
+            Self::Many(groups) => (&[][..], Some(groups)),
+        };
+        few.iter().chain(many.into_iter().flat_map(|groups| groups.iter()))
+    }
+}
 
 /// The policies of one `if_id`, by direction.
 #[derive(Debug)]
-struct Sets<K>([Ordered<K>; Direction::ALL.len()]);
-
-impl<K> Default for Sets<K> {
-    fn default() -> Self {
-        Self(Direction::ALL.map(|_| Ordered::<K>::from([])))
-    }
+struct Sets<K> {
+    if_id: IfId,
+    inward: Set<K>,
+    out: Set<K>,
+    fwd: Set<K>,
 }
 
 impl<K> Clone for Sets<K> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        let Self { if_id, inward, out, fwd } = self;
+        Self { if_id: *if_id, inward: inward.clone(), out: out.clone(), fwd: fwd.clone() }
     }
 }
 
 impl<K> Sets<K> {
+    const fn new(if_id: IfId) -> Self {
+        Self { if_id, inward: Set::None, out: Set::None, fwd: Set::None }
+    }
+
     #[inline]
-    const fn of(&self, direction: Direction) -> &Ordered<K> {
-        let [inward, out, fwd] = &self.0;
+    const fn of(&self, direction: Direction) -> &Set<K> {
         match direction {
-            Direction::In => inward,
-            Direction::Out => out,
-            Direction::Fwd => fwd,
+            Direction::In => &self.inward,
+            Direction::Out => &self.out,
+            Direction::Fwd => &self.fwd,
         }
     }
 
-    const fn of_mut(&mut self, direction: Direction) -> &mut Ordered<K> {
-        let [inward, out, fwd] = &mut self.0;
+    const fn of_mut(&mut self, direction: Direction) -> &mut Set<K> {
         match direction {
-            Direction::In => inward,
-            Direction::Out => out,
-            Direction::Fwd => fwd,
+            Direction::In => &mut self.inward,
+            Direction::Out => &mut self.out,
+            Direction::Fwd => &mut self.fwd,
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        Direction::ALL.into_iter().all(|direction| matches!(self.of(direction), Set::None))
     }
 }
 
@@ -121,47 +173,56 @@ impl<K> Sets<K> {
 pub struct Spd<K> {
     /// Those of `if_id` 0, which every clear packet is held against.
     policy_based: Sets<K>,
-    /// Those of the interfaces, sorted by id.
-    by_if_id: Vec<(IfId, Sets<K>)>,
+    /// Those of the interfaces.
+    by_if_id: Trie<Sets<K>>,
+    len: usize,
 }
 
 impl<K> Default for Spd<K> {
     fn default() -> Self {
-        Self { policy_based: Sets::default(), by_if_id: Vec::new() }
+        Self { policy_based: Sets::new(IfId::POLICY_BASED), by_if_id: Trie::default(), len: 0 }
     }
 }
 
 impl<K> Clone for Spd<K> {
     fn clone(&self) -> Self {
-        Self { policy_based: self.policy_based.clone(), by_if_id: self.by_if_id.clone() }
+        Self { policy_based: self.policy_based.clone(), by_if_id: self.by_if_id.clone(), len: self.len }
     }
 }
 
 impl<K> Spd<K> {
-    /// Replaces the policies of one `if_id` and direction.
-    pub fn set(&mut self, if_id: IfId, direction: Direction, mut policies: Vec<Arc<Policy<K>>>) {
-        // Lower priority value first; among equals the narrower selector, then the older policy.
-        policies.sort_by_key(|policy| {
-            (policy.priority, std::cmp::Reverse(policy.selector.specificity()), policy.order, policy.slot)
-        });
-        let mut sets = self.sets(if_id).cloned().unwrap_or_default();
-        *sets.of_mut(direction) = policies.into();
-        self.put(if_id, sets);
+    /// Adds a policy; its slot is in use by no other.
+    pub fn insert(&mut self, if_id: IfId, direction: Direction, policy: Arc<Policy<K>>) {
+        self.len += 1;
+        if if_id.is_policy_based() {
+            return self.policy_based.of_mut(direction).insert(policy);
+        }
+        let hash = spread(if_id.0);
+        let is = |sets: &Sets<K>| sets.if_id == if_id;
+        if !self.by_if_id.get(hash).any(is) {
+            self.by_if_id.insert(hash, Sets::new(if_id), |_| false);
+        }
+        self.by_if_id.change(hash, is, |sets| sets.of_mut(direction).insert(policy));
     }
 
-    /// Stores what an `if_id` has; nothing at all takes no place.
-    fn put(&mut self, if_id: IfId, sets: Sets<K>) {
+    /// Takes a policy out, told by its slot and selector.
+    pub fn remove(&mut self, if_id: IfId, direction: Direction, policy: &Policy<K>) {
+        let mut removed = false;
         if if_id.is_policy_based() {
-            self.policy_based = sets;
-            return;
+            removed = self.policy_based.of_mut(direction).remove(policy);
+        } else {
+            let hash = spread(if_id.0);
+            let is = |sets: &Sets<K>| sets.if_id == if_id;
+            let mut empty = false;
+            self.by_if_id.change(hash, is, |sets| {
+                removed = sets.of_mut(direction).remove(policy);
+                empty = sets.is_empty();
+            });
+            if empty {
+                self.by_if_id.remove(hash, is);
+            }
         }
-        let found = self.by_if_id.binary_search_by_key(&if_id, |(id, _)| *id);
-        if let Ok(at) = found {
-            self.by_if_id.remove(at);
-        }
-        if sets.0.iter().any(|set| !set.is_empty()) {
-            self.by_if_id.insert(found.unwrap_or_else(|at| at), (if_id, sets));
-        }
+        self.len -= usize::from(removed);
     }
 
     #[inline]
@@ -169,36 +230,47 @@ impl<K> Spd<K> {
         if if_id.is_policy_based() {
             return Some(&self.policy_based);
         }
-        let at = self.by_if_id.binary_search_by_key(&if_id, |(id, _)| *id).ok()?;
-        self.by_if_id.get(at).map(|(_, sets)| sets)
+        self.by_if_id.get(spread(if_id.0)).find(|sets| sets.if_id == if_id)
     }
 
     /// Returns the first policy that matches.
     #[must_use]
     #[inline]
     pub fn lookup(&self, if_id: IfId, direction: Direction, flow: &FlowKey) -> Option<&Arc<Policy<K>>> {
-        self.sets(if_id)?.of(direction).iter().find(|policy| policy.selector.matches(flow))
+        self.sets(if_id)?.of(direction).lookup(flow)
+    }
+
+    /// Whether another `if_id` than the one given has a policy that matches; of a great many only some are asked, since
+    /// whoever sends what nobody expects decides how often.
+    #[must_use]
+    pub fn expects_elsewhere(&self, if_id: IfId, direction: Direction, flow: &FlowKey) -> bool {
+        let others = std::iter::once(&self.policy_based).chain(self.by_if_id.iter()).take(ASKED);
+        let mut others = others.filter(|sets| sets.if_id != if_id);
+        others.any(|sets| sets.of(direction).lookup(flow).is_some())
+    }
+
+    /// Number of policies.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no policy.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Walks over all policies.
     pub fn iter(&self) -> impl Iterator<Item = (IfId, Direction, &Arc<Policy<K>>)> {
-        let all = self.by_if_id.iter().map(|(if_id, sets)| (*if_id, sets));
-        std::iter::once((IfId::POLICY_BASED, &self.policy_based)).chain(all).flat_map(|(if_id, sets)| {
+        std::iter::once(&self.policy_based).chain(self.by_if_id.iter()).flat_map(|sets| {
             Direction::ALL.into_iter().flat_map(move |direction| {
-                sets.of(direction).iter().map(move |policy| (if_id, direction, policy))
+                sets.of(direction).iter().map(move |policy| (sets.if_id, direction, policy))
             })
         })
     }
 }
 
-/// Verdict of the inbound policy check on a decrypted packet.
-impl<K> Policy<K> {
-    /// Whether this policy admits a packet that came by `sa`.
-    #[must_use]
-    pub fn admits(&self, sa: &InboundSa<K>) -> bool {
-        match &self.action {
-            Action::Protect(template, _) => template.fits(&sa.common),
-            Action::Pass | Action::Discard => false,
-        }
-    }
-}
+#[cfg(test)]
+#[path = "spd_tests.rs"]
+mod tests;
