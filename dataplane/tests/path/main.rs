@@ -14,6 +14,7 @@ mod records;
 mod wire;
 
 mod adoption;
+mod epochs;
 mod host;
 mod known;
 mod limits;
