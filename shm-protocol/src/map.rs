@@ -132,6 +132,10 @@ impl Map {
     /// Gives memory to a range of the sparse file, so that a store cannot end in SIGBUS on a full tmpfs.
     /// Errors: `System` with ENOSPC.
     pub(crate) fn provide(&self, offset: u64, octets: u64) -> Result<(), Error> {
+        let pages = || offset / PAGE_OCTETS..(offset + octets).div_ceil(PAGE_OCTETS);
+        if pages().all(|page| self.is_noted(page)) {
+            return Ok(());
+        }
         let system = |errno| Error::System { call: "fallocate", path: self.path.clone(), errno };
         let signed = |value: u64| i64::try_from(value).map_err(|_| system(Errno::EOVERFLOW));
         loop {
@@ -141,9 +145,7 @@ impl Map {
                 Err(errno) => return Err(system(errno)),
             }
         }
-        for page in offset / PAGE_OCTETS..(offset + octets).div_ceil(PAGE_OCTETS) {
-            self.note_backed(page);
-        }
+        pages().for_each(|page| self.note_backed(page));
         Ok(())
     }
 
@@ -151,6 +153,11 @@ impl Map {
         if let Some(word) = usize::try_from(page / 64).ok().and_then(|word| self.backed.get(word)) {
             word.fetch_or(1 << (page % 64), Ordering::Relaxed);
         }
+    }
+
+    fn is_noted(&self, page: u64) -> bool {
+        let word = usize::try_from(page / 64).ok().and_then(|word| self.backed.get(word));
+        word.is_some_and(|word| word.load(Ordering::Relaxed) >> (page % 64) & 1 == 1)
     }
 
     /// Tells whether a range of the sparse file was ever written or given memory by us. Loading from one that has none would give it
@@ -162,9 +169,7 @@ impl Map {
     }
 
     fn page_is_backed(&self, page: u64) -> bool {
-        let word = usize::try_from(page / 64).ok().and_then(|word| self.backed.get(word));
-        let Some(word) = word else { return false };
-        if word.load(Ordering::Relaxed) >> (page % 64) & 1 == 1 {
+        if self.is_noted(page) {
             return true;
         }
         let start = i64::try_from(page * PAGE_OCTETS).unwrap_or(i64::MAX);

@@ -236,9 +236,9 @@ fn an_sa_left_by_an_earlier_engine_goes_to_the_totals_before_its_slot_is_used() 
     let second = attach(&dir);
     init(&second, &record(3, 9, 32));
     assert_eq!(second.retired_totals(IfId(0)).out_packets, 5);
-    assert_eq!(second.sweep(&|slot, uid| slot.index() == 3 && uid.get() == 9).unwrap(), 1);
+    assert_eq!(second.sweep(0..8, &|slot, uid| slot.index() == 3 && uid.get() == 9).unwrap(), (1, None));
     assert_eq!(second.retired_totals(IfId(1)).out_packets, 5);
-    assert_eq!(second.sweep(&|slot, _| slot.index() == 3).unwrap(), 0);
+    assert_eq!(second.sweep(0..8, &|slot, _| slot.index() == 3).unwrap(), (0, None));
 }
 
 #[test]

@@ -9,8 +9,27 @@ use crate::wire::{Family, FlowKey, Proto};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressRange {
     family: Family,
-    lo: u128,
-    hi: u128,
+    lo: Bits,
+    hi: Bits,
+}
+
+/// An address as a number, in two words: a gateway holds six ranges for each pair of SAs, and a number of 128 bits would
+/// be aligned to twice as much.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Bits([u64; 2]);
+
+impl Bits {
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "the two halves of a number")]
+    const fn new(number: u128) -> Self {
+        Self([(number >> 64) as u64, number as u64])
+    }
+
+    #[inline]
+    const fn get(self) -> u128 {
+        let [high, low] = self.0;
+        (high as u128) << 64 | low as u128
+    }
 }
 
 impl AddressRange {
@@ -18,8 +37,9 @@ impl AddressRange {
     #[must_use]
     pub fn new(lo: IpAddr, hi: IpAddr) -> Option<Self> {
         let family = Family::of(&lo);
-        let range = Self { family, lo: bits(&lo), hi: bits(&hi) };
-        (family == Family::of(&hi) && range.lo <= range.hi).then_some(range)
+        let (first, last) = (bits(&lo), bits(&hi));
+        let range = Self { family, lo: Bits::new(first), hi: Bits::new(last) };
+        (family == Family::of(&hi) && first <= last).then_some(range)
     }
 
     /// Returns the range of a prefix, whatever the host bits of `addr` are; `None` when it is longer than an address.
@@ -28,13 +48,13 @@ impl AddressRange {
         let family = Family::of(&addr);
         let host_bits = width(family).checked_sub(u32::from(prefix_bits))?;
         let host = u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
-        Some(Self { family, lo: bits(&addr) & !host, hi: bits(&addr) | host })
+        Some(Self { family, lo: Bits::new(bits(&addr) & !host), hi: Bits::new(bits(&addr) | host) })
     }
 
     /// Returns every address of a family.
     #[must_use]
     pub const fn any(family: Family) -> Self {
-        Self { family, lo: 0, hi: u128::MAX >> (128 - width(family)) }
+        Self { family, lo: Bits::new(0), hi: Bits::new(u128::MAX >> (128 - width(family))) }
     }
 
     /// Returns the family.
@@ -46,13 +66,13 @@ impl AddressRange {
     /// Returns the first address.
     #[must_use]
     pub fn lo(&self) -> IpAddr {
-        address(self.family, self.lo)
+        address(self.family, self.lo.get())
     }
 
     /// Returns the last address.
     #[must_use]
     pub fn hi(&self) -> IpAddr {
-        address(self.family, self.hi)
+        address(self.family, self.hi.get())
     }
 
     /// Tells whether an address is in the range.
@@ -60,13 +80,13 @@ impl AddressRange {
     #[inline]
     pub fn contains(&self, addr: &IpAddr) -> bool {
         let at = bits(addr);
-        self.family == Family::of(addr) && self.lo <= at && at <= self.hi
+        self.family == Family::of(addr) && self.lo.get() <= at && at <= self.hi.get()
     }
 
     /// Returns how many leading bits a prefix of this size would have; larger is more specific. Units: bits.
     #[must_use]
     pub const fn specificity_bits(&self) -> u32 {
-        let host_bits = 128 - (self.hi - self.lo).leading_zeros();
+        let host_bits = 128 - (self.hi.get() - self.lo.get()).leading_zeros();
         width(self.family) - host_bits
     }
 }

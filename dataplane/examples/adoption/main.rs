@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crypto::{Choice, Crypto};
 use dataplane::adopt::Adopter;
-use dataplane::publish::{self, Subscriber};
+use dataplane::publish;
 use dataplane::tables::Tables;
 use dataplane::tables::policy::Direction;
 use dataplane::tables::sa::{Common, InboundSa, OutboundSa};
@@ -25,7 +25,6 @@ use memory::Memory;
 use records::Site;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
-type Worker = Subscriber<Tables<crypto::Key>>;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Changes of each kind.
@@ -87,7 +86,7 @@ fn measure(site: Site) -> Result<()> {
     let worker = workers.first_mut().ok_or("no worker")?;
     let (mut now_ns, mut longest) = (1, Duration::ZERO);
     let start = Instant::now();
-    while worker.current().spd.len() < site.pairs as usize * 3 {
+    while worker.current().1.spd.len() < site.pairs as usize * 3 {
         let step = Instant::now();
         now_ns += 1;
         adopter.step(now_ns);
@@ -96,7 +95,7 @@ fn measure(site: Site) -> Result<()> {
     println!("full segment: {:.3} s, longest step {longest:.1?}", start.elapsed().as_secs_f64());
     Memory::now()?.print_since(&before, site.pairs);
 
-    look_ups(site, worker)?;
+    look_ups(site, &adopter.snapshot())?;
     let mut writer = open(&dir, site)?;
     for kind in records::Kind::ALL {
         let mut times = Vec::new();
@@ -135,8 +134,7 @@ fn sizes() {
 }
 
 /// Looks policies of random pairs up.
-fn look_ups(site: Site, worker: &mut Worker) -> Result<()> {
-    let tables = std::sync::Arc::clone(worker.current());
+fn look_ups(site: Site, tables: &Tables<crypto::Key>) -> Result<()> {
     let flows: Vec<_> =
         (0..LOOK_UPS).map(|at| site.flow(at.wrapping_mul(0x9e37_79b1) % site.pairs)).collect();
     let mut windows = Vec::new();

@@ -1,13 +1,13 @@
-//! What the control thread knows of the segment: which SA stands where, which policies ask for which way, so that a
-//! change is answered by rebuilding only what depends on it.
+//! What the control thread knows of the segment beyond the tables: which policies an SA serves, which limits were
+//! reported, so that a change is answered by rebuilding only what depends on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use shm_protocol::ids::{IfId, SaUid, Slot, Spi};
+use esp::selector::AddressRange;
+use esp::{IfId, Selector};
 use shm_protocol::policy::Policy as PolicyRecord;
-use shm_protocol::sa::{Direction as SaDirection, Sa};
+use shm_protocol::sa::Direction as SaDirection;
 
 use super::convert;
 use super::index::{Hosts, Index, Traits};
@@ -15,36 +15,7 @@ use crate::path::shared::Limit;
 use crate::tables::Tables;
 use crate::tables::epochs::{Epochs, Host};
 use crate::tables::policy::{Action, Direction, Policy, Template};
-use crate::tables::sa::{InboundSa, OutboundSa};
-
-/// Identity of an adopted SA.
-#[derive(Clone, Debug)]
-pub(super) struct Adoptee {
-    pub(super) slot: Slot,
-    pub(super) uid: SaUid,
-    /// Window it runs with; kept for its life, because a worker may be using it.
-    pub(super) window_pkts: u32,
-    /// Limits that were reported, one bit each.
-    reported: u8,
-    foreign: bool,
-    spi: Spi,
-    traits: Traits,
-    hosts: Hosts,
-}
-
-impl Adoptee {
-    fn new(sa: &Sa, window_pkts: u32) -> Self {
-        let outbound = sa.direction == SaDirection::Out;
-        let Sa { slot, uid, spi, if_id, src, dst, reqid, foreign, .. } = *sa;
-        let traits = Traits { outbound, if_id, src, dst, reqid };
-        Self { slot, uid, window_pkts, reported: 0, foreign, spi, traits, hosts: convert::hosts(sa) }
-    }
-
-    /// Returns the outer destination of an outbound SA.
-    pub(super) fn way(&self) -> Option<IpAddr> {
-        self.traits.outbound.then_some(self.traits.dst)
-    }
-}
+use crate::tables::sa::{Common, OutboundSa};
 
 /// A policy of the segment.
 struct Entry<K> {
@@ -75,48 +46,32 @@ impl<K> Entry<K> {
 
 /// See the module's text.
 pub(super) struct Book<K> {
-    sas: BTreeMap<u32, Adoptee>,
     policies: BTreeMap<u32, Entry<K>>,
     index: Index,
     /// Policies whose SAs are to be found anew.
     stale: BTreeSet<u32>,
+    /// By slot, limits of the SA there that were reported, one bit each.
+    reported: BTreeMap<u32, u8>,
 }
 
 impl<K> Default for Book<K> {
     fn default() -> Self {
         Self {
-            sas: BTreeMap::new(),
             policies: BTreeMap::new(),
             index: Index::default(),
             stale: BTreeSet::new(),
+            reported: BTreeMap::new(),
         }
     }
 }
 
 impl<K> Book<K> {
-    /// Whether nothing is adopted.
-    pub(super) fn is_empty(&self) -> bool {
-        self.sas.is_empty() && self.policies.is_empty()
-    }
-
-    /// Returns what was adopted from a slot.
-    pub(super) fn adoptee(&self, slot: Slot) -> Option<&Adoptee> {
-        self.sas.get(&slot.index())
-    }
-
-    /// Returns SPI, interface id and direction of an SA that is still the one in its slot.
-    pub(super) fn about(&self, slot: Slot, uid: SaUid) -> Option<(Spi, IfId, SaDirection)> {
-        let sa = self.adoptee(slot).filter(|sa| sa.uid == uid)?;
-        let direction = if sa.traits.outbound { SaDirection::Out } else { SaDirection::In };
-        Some((sa.spi, sa.traits.if_id, direction))
-    }
-
-    /// Whether a limit of an SA is reported for the first time since the SA was put or updated.
-    pub(super) fn report(&mut self, slot: u32, uid: u64, limit: Limit) -> bool {
-        let Some(sa) = self.sas.get_mut(&slot).filter(|sa| sa.uid.get() == uid) else { return false };
+    /// Whether a limit of the SA in a slot is reported for the first time since the SA was put or updated.
+    pub(super) fn report(&mut self, slot: u32, limit: Limit) -> bool {
         let bit = 1 << limit as u8;
-        let first = sa.reported & bit == 0;
-        sa.reported |= bit;
+        let reported = self.reported.entry(slot).or_default();
+        let first = *reported & bit == 0;
+        *reported |= bit;
         first
     }
 
@@ -125,72 +80,35 @@ impl<K> Book<K> {
         self.policies.get(&slot).map(|entry| entry.if_id)
     }
 
-    /// Returns every adopted SA.
-    pub(super) fn sas(&self) -> impl Iterator<Item = &Adoptee> {
-        self.sas.values()
+    /// Notes an SA that is put into the tables.
+    pub(super) fn link_sa(&mut self, direction: SaDirection, sa: &Common, epochs: &mut Epochs) {
+        let (traits, hosts) = (traits(direction, sa), hosts(direction, sa));
+        if traits.outbound {
+            self.index.put_sa(sa.slot, &traits, &hosts);
+        }
+        self.mark(&traits, &hosts, epochs);
     }
 
-    /// Notes an SA and that it runs with this window; returns what was noted at its slot.
-    pub(super) fn put_sa(&mut self, sa: &Sa, window_pkts: u32, epochs: &mut Epochs) -> Option<Adoptee> {
-        let adoptee = Adoptee::new(sa, window_pkts);
-        let old = self.sas.remove(&sa.slot.index());
-        if let Some(old) = &old {
-            self.unlink(old, epochs);
+    /// Forgets an SA that is taken out of the tables.
+    pub(super) fn unlink_sa(&mut self, direction: SaDirection, sa: &Common, epochs: &mut Epochs) {
+        let (traits, hosts) = (traits(direction, sa), hosts(direction, sa));
+        if traits.outbound {
+            self.index.remove_sa(sa.slot, &traits, &hosts);
         }
-        if adoptee.traits.outbound {
-            self.index.put_sa(sa.slot.index(), &adoptee.traits, &adoptee.hosts);
-        }
-        self.mark(&adoptee, epochs);
-        self.sas.insert(sa.slot.index(), adoptee);
-        old
-    }
-
-    /// Puts an inbound SA where workers look for it.
-    pub(super) fn put_inbound(tables: &mut Tables<K>, sa: Arc<InboundSa<K>>, foreign: bool) {
-        if foreign {
-            tables.foreign.put(sa);
-        } else {
-            tables.inbound.set(sa.common.slot, Some(sa));
-        }
-    }
-
-    /// Puts an outbound SA where hand-offs look for it.
-    pub(super) fn put_outbound(tables: &mut Tables<K>, sa: Arc<OutboundSa<K>>) {
-        tables.outbound.set(sa.common.slot, Some(sa));
-    }
-
-    /// Takes an SA out of the tables; returns who it was.
-    pub(super) fn remove_sa(&mut self, tables: &mut Tables<K>, slot: Slot) -> Option<Adoptee> {
-        let sa = self.sas.remove(&slot.index())?;
-        self.unlink(&sa, &mut tables.epochs);
-        let index = slot.index();
-        if sa.traits.outbound {
-            tables.outbound.set(index, None);
-        } else if sa.foreign {
-            tables.foreign.remove(esp::Spi(sa.spi.0), index);
-        } else {
-            tables.inbound.set(index, None);
-        }
-        Some(sa)
-    }
-
-    fn unlink(&mut self, sa: &Adoptee, epochs: &mut Epochs) {
-        if sa.traits.outbound {
-            self.index.remove_sa(sa.slot.index(), &sa.traits, &sa.hosts);
-        }
-        self.mark(sa, epochs);
+        self.mark(&traits, &hosts, epochs);
+        self.reported.remove(&sa.slot);
     }
 
     /// An SA changed: every policy that may use it is to be built anew, and flows that both are about may end otherwise.
-    fn mark(&mut self, sa: &Adoptee, epochs: &mut Epochs) {
+    fn mark(&mut self, traits: &Traits, hosts: &Hosts, epochs: &mut Epochs) {
         let stale = &mut self.stale;
-        self.index.served(&sa.traits, &sa.hosts, |slot, host| {
+        self.index.served(traits, hosts, |slot, host| {
             match host {
                 Some(host) => epochs.touch(host),
-                None if sa.hosts.is_empty() => epochs.touch_all(),
-                None => sa.hosts.iter().for_each(|host| epochs.touch(*host)),
+                None if hosts.is_empty() => epochs.touch_all(),
+                None => hosts.iter().for_each(|host| epochs.touch(*host)),
             }
-            if sa.traits.outbound {
+            if traits.outbound {
                 stale.insert(slot);
             }
         });
@@ -204,7 +122,7 @@ impl<K> Book<K> {
         tables: &mut Tables<K>,
     ) -> bool {
         let new = record.and_then(|record| {
-            let (if_id, direction) = (record.if_id, convert::direction(record.direction));
+            let (if_id, direction) = (IfId(record.if_id.0), convert::direction(record.direction));
             let policy = Arc::new(convert::policy(slot, record)?);
             Some(Entry { if_id, direction, policy, listed: false })
         });
@@ -231,7 +149,7 @@ impl<K> Book<K> {
             self.stale.insert(slot);
         } else {
             new.listed = true;
-            tables.spd.insert(esp::IfId(new.if_id.0), new.direction, Arc::clone(&new.policy));
+            tables.spd.insert(new.if_id, new.direction, Arc::clone(&new.policy));
         }
         self.policies.insert(slot, new);
     }
@@ -242,7 +160,7 @@ impl<K> Book<K> {
             self.index.remove_policy(slot, old.outbound(), template, old.host());
         }
         if old.listed {
-            tables.spd.remove(esp::IfId(old.if_id.0), old.direction, &old.policy);
+            tables.spd.remove(old.if_id, old.direction, &old.policy);
         }
     }
 
@@ -261,7 +179,7 @@ impl<K> Book<K> {
                 order: old.order,
                 action: Action::Protect(template, sas.into()),
             });
-            let if_id = esp::IfId(entry.if_id.0);
+            let if_id = entry.if_id;
             if std::mem::replace(&mut entry.listed, true) {
                 tables.spd.remove(if_id, entry.direction, &old);
             }
@@ -282,6 +200,26 @@ fn fitting<K>(
     let mut fitting: Vec<_> = sas.filter(fits).cloned().collect();
     fitting.sort_by_key(|sa| std::cmp::Reverse((sa.order, sa.common.slot)));
     fitting
+}
+
+/// Returns what templates may ask of an SA.
+fn traits(direction: SaDirection, sa: &Common) -> Traits {
+    let Common { if_id, src, dst, reqid, .. } = *sa;
+    Traits { outbound: direction == SaDirection::Out, if_id, src, dst, reqid }
+}
+
+/// Returns the remote hosts an SA is about; none where it may carry packets of others as well.
+fn hosts(direction: SaDirection, sa: &Common) -> Hosts {
+    let remote = |selector: &Selector| match direction {
+        SaDirection::Out => single(selector.dst()),
+        SaDirection::In => single(selector.src()),
+    };
+    let hosts: Option<BTreeSet<Host>> = sa.selectors.iter().map(remote).collect();
+    hosts.unwrap_or_default().into_iter().collect()
+}
+
+fn single(range: &AddressRange) -> Option<Host> {
+    (range.lo() == range.hi()).then(|| Host::of(range.lo()))
 }
 
 /// A policy about this host came or went.

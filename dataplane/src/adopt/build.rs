@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use esp::ReplayWindow;
 use esp::aead::KeySchedule;
-use shm_protocol::ids::Slot;
+use shm_protocol::ids::{SaUid, Slot};
 use shm_protocol::live::NewRecord;
 use shm_protocol::policy::Policy;
 use shm_protocol::sa::{Direction, Sa};
 
-use super::book::Book;
 use super::{Adopter, convert};
 
 impl<S: KeySchedule> Adopter<S> {
     /// Puts an SA into the tables; false while its slot is still in use by the SA before it.
     pub(super) fn put_sa(&mut self, sa: &Sa) -> bool {
-        if self.book.adoptee(sa.slot).is_some_and(|old| old.uid != sa.uid) {
+        if self.tables.sa(sa.slot.index()).is_some_and(|(_, old)| old.uid != sa.uid.get()) {
             self.remove_sa(sa.slot);
         }
         if self.leaving.holds(sa.slot) {
@@ -23,14 +22,15 @@ impl<S: KeySchedule> Adopter<S> {
         }
         if let Err(error) = self.build(sa) {
             tracing::error!(%error, spi = %sa.spi, "an SA is not used");
-            self.remove_sa(sa.slot);
+            self.take_out(sa.slot);
+            self.leaving.push(sa.slot, sa.uid);
         }
         true
     }
 
     fn build(&mut self, sa: &Sa) -> Result<(), BuildError> {
         // A worker may be using the window of an SA that is only updated: its size stays.
-        let window_pkts = match (self.book.adoptee(sa.slot), sa.direction) {
+        let window_pkts = match (self.tables.inbound_at(sa.slot.index()), sa.direction) {
             (Some(same), _) => same.window_pkts,
             (None, Direction::In) => convert::window_pkts(sa, self.tables.topology.min_replay_window),
             (None, Direction::Out) => 0,
@@ -41,33 +41,44 @@ impl<S: KeySchedule> Adopter<S> {
         let (_, ring) = self.live.init(&record, &mut |window, top| {
             ReplayWindow::new(window.top, window.ring, window.size_pkts, sa.esn).preset(top);
         })?;
-        self.dirty = true;
-        // The way of the SA before is given up after that of the new one is taken: it may be the same.
-        let hop = (sa.direction == Direction::Out).then(|| self.hops.take(sa.dst, &self.tables));
-        let old = self.book.put_sa(sa, window_pkts, &mut self.tables.epochs);
-        if let Some(way) = old.and_then(|old| old.way()) {
-            self.hops.give(way);
-        }
-        match hop {
-            None => {
+        match sa.direction {
+            Direction::In => {
                 let built = convert::inbound(sa, &self.live, ring, &*self.schedule, window_pkts)?;
-                Book::put_inbound(&mut self.tables, Arc::new(built), sa.foreign);
+                self.take_out(slot);
+                self.book.link_sa(Direction::In, &built.common, &mut self.tables.epochs);
+                self.tables.put_inbound(Arc::new(built), sa.foreign);
             }
-            Some(hop) => {
-                let built = convert::outbound(sa, &self.live, &*self.schedule, hop)?;
-                Book::put_outbound(&mut self.tables, Arc::new(built));
+            Direction::Out => {
+                // The way is taken before that of the SA before is given up: it may be the same.
+                let hop = self.hops.take(sa.dst, &self.tables);
+                let built = convert::outbound(sa, &self.live, &*self.schedule, hop);
+                let built = built.inspect_err(|_| self.hops.give(sa.dst))?;
+                self.take_out(slot);
+                self.book.link_sa(Direction::Out, &built.common, &mut self.tables.epochs);
+                self.tables.outbound.set(slot.index(), Some(Arc::new(built)));
             }
         }
+        self.dirty = true;
         Ok(())
     }
 
+    /// Takes the SA in a slot out of the tables; returns who it was.
+    fn take_out(&mut self, slot: Slot) -> Option<SaUid> {
+        let (direction, sa) = self.tables.sa(slot.index())?;
+        // What it was is needed until nothing knows it any more.
+        let sa = sa.clone();
+        self.book.unlink_sa(direction, &sa, &mut self.tables.epochs);
+        self.tables.remove_sa(slot.index());
+        if direction == Direction::Out {
+            self.hops.give(sa.dst);
+        }
+        self.dirty = true;
+        SaUid::new(sa.uid)
+    }
+
     pub(super) fn remove_sa(&mut self, slot: Slot) {
-        if let Some(sa) = self.book.remove_sa(&mut self.tables, slot) {
-            if let Some(way) = sa.way() {
-                self.hops.give(way);
-            }
-            self.leaving.push(sa.slot, sa.uid);
-            self.dirty = true;
+        if let Some(uid) = self.take_out(slot) {
+            self.leaving.push(slot, uid);
         }
     }
 

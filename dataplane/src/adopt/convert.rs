@@ -12,12 +12,10 @@ use esp::wire::udp::UdpPorts;
 use esp::{IfId, Selector, Spi};
 use shm_protocol::live::Live;
 use shm_protocol::policy::{Action as RecordAction, Policy as PolicyRecord, PolicyDirection};
-use shm_protocol::sa::{AlgorithmId, CopyDscp, Direction as SaDirection, KeyOctets, Sa};
+use shm_protocol::sa::{AlgorithmId, CopyDscp, KeyOctets, Sa};
 use shm_protocol::selector::SelectorRecord;
 
 use super::build::BuildError;
-use super::index::Hosts;
-use crate::tables::epochs::Host;
 use crate::tables::hop::HopCell;
 use crate::tables::policy::{Action, Direction, Policy, Template};
 use crate::tables::sa::{Common, InboundSa, Limits, LiveSlot, OutboundSa, SELECTORS};
@@ -57,26 +55,6 @@ pub(super) fn policy<K>(slot: u32, record: &PolicyRecord) -> Option<Policy<K>> {
     Some(Policy { slot, selector, priority: record.priority, order: record.order, action })
 }
 
-/// Returns the remote hosts an SA is about; none where it may carry packets of others as well.
-pub(super) fn hosts(sa: &Sa) -> Hosts {
-    let remote = |record: &SelectorRecord| {
-        let range = match sa.direction {
-            SaDirection::Out => record.dst(),
-            SaDirection::In => record.src(),
-        };
-        (range.lo() == range.hi()).then(|| Host::of(range.lo()))
-    };
-    let hosts: Option<Hosts> = sa.selectors.iter().map(remote).collect();
-    let mut hosts = hosts.unwrap_or_default();
-    hosts.sort_unstable();
-    hosts.into_iter().fold(Hosts::new(), |mut hosts, host| {
-        if hosts.last() != Some(&host) {
-            hosts.push(host);
-        }
-        hosts
-    })
-}
-
 /// Returns the window an inbound SA is run with: larger than asked for is always safe for a receiver.
 pub(super) fn window_pkts(sa: &Sa, min_replay_window: u32) -> u32 {
     sa.replay_window_pkts.max(min_replay_window)
@@ -105,7 +83,7 @@ fn common(sa: &Sa, live: &Arc<Live>) -> Result<Common, BuildError> {
         encap: udp_ports(sa),
         salt: sa.keying.salt().expose(),
         esn: sa.esn,
-        selectors: selectors.ok_or(BuildError::Families)?,
+        selectors: selectors.ok_or(BuildError::Families)?.into(),
         limits: Limits {
             soft_octets: none(sa.limits.octets.soft()),
             hard_octets: none(sa.limits.octets.hard()),

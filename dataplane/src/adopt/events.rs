@@ -6,10 +6,11 @@ use shm_protocol::sa::Direction;
 
 use super::book::Book;
 use crate::path::shared::{Limit, Notice};
+use crate::tables::Tables;
 
 /// Returns the event that tells the bridge; `None` for a notice that is about the engine alone or about an SA that
 /// is gone.
-pub(super) fn of<K>(notice: &Notice, book: &Book<K>, now_ns: u64) -> Option<Event> {
+pub(super) fn of<K>(notice: &Notice, tables: &Tables<K>, book: &Book<K>, now_ns: u64) -> Option<Event> {
     match *notice {
         Notice::Limit { slot, uid, limit } => {
             let (slot, uid) = (Slot::new(slot)?, SaUid::new(uid)?);
@@ -21,12 +22,12 @@ pub(super) fn of<K>(notice: &Notice, book: &Book<K>, now_ns: u64) -> Option<Even
                 Limit::SoftSequence => EventKind::SeqSoft,
                 Limit::HardSequence => EventKind::SeqHard,
             };
-            let (spi, if_id, _) = book.about(slot, uid)?;
+            let (spi, if_id, _) = about(tables, slot, uid)?;
             Some(event(kind, now_ns, Some((slot, uid)), Some(spi), if_id))
         }
         Notice::Mapping { slot, uid, address, port } => {
             let (slot, uid) = (Slot::new(slot)?, SaUid::new(uid)?);
-            let (spi, if_id, direction) = book.about(slot, uid)?;
+            let (spi, if_id, direction) = about(tables, slot, uid)?;
             (direction == Direction::In).then_some(())?;
             let flow = Flow { src: address, dst: address, proto: UDP, sport: port, dport: 0 };
             Some(Event {
@@ -36,7 +37,7 @@ pub(super) fn of<K>(notice: &Notice, book: &Book<K>, now_ns: u64) -> Option<Even
         }
         Notice::Acquire { policy, ref flow } => {
             let policy = PolicySlot::new(policy)?;
-            let if_id = book.policy_if_id(policy.index())?;
+            let if_id = IfId(book.policy_if_id(policy.index())?.0);
             let flow = Flow {
                 src: flow.src,
                 dst: flow.dst,
@@ -49,6 +50,12 @@ pub(super) fn of<K>(notice: &Notice, book: &Book<K>, now_ns: u64) -> Option<Even
         }
         Notice::Missing { .. } | Notice::Learnt { .. } => None,
     }
+}
+
+/// Returns SPI, interface id and direction of an SA that is still the one in its slot.
+fn about<K>(tables: &Tables<K>, slot: Slot, uid: SaUid) -> Option<(Spi, IfId, Direction)> {
+    let (direction, sa) = tables.sa(slot.index()).filter(|(_, sa)| sa.uid == uid.get())?;
+    Some((Spi(sa.spi.0), IfId(sa.if_id.0), direction))
 }
 
 const UDP: u8 = 17;

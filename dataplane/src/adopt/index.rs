@@ -9,7 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
-use shm_protocol::ids::IfId;
+use esp::IfId;
 
 use crate::tables::epochs::Host;
 use crate::tables::policy::Template;

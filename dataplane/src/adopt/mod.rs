@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use esp::aead::KeySchedule;
-use shm_protocol::ids::{Generation, PolicySlot, Slot};
+use shm_protocol::ids::{Generation, PolicySlot, SaUid, Slot};
 use shm_protocol::live::Live;
 use shm_protocol::place::RuntimeDir;
 use shm_protocol::sa::Occupant;
@@ -36,6 +36,8 @@ use leaving::Leaving;
 const CHANGES_PER_STEP: usize = 256;
 /// Records given back at a call.
 const RETIRED_PER_STEP: usize = 256;
+/// Records looked at in a call after a full scan.
+const SWEPT_PER_STEP: u32 = 4096;
 /// How often the files behind the maps are looked at.
 const LOOK_INTERVAL_NS: u64 = 50_000_000;
 
@@ -77,8 +79,8 @@ pub struct Adopter<S: KeySchedule> {
     found: Vec<Change>,
     /// SAs taken out of the tables that a worker may still use.
     leaving: Leaving,
-    /// A full scan is under way; at its end the records of SAs that went unseen are given back.
-    scanning: bool,
+    /// The record from which those of SAs that went unseen are still to be given back, once a full scan is through.
+    unswept: Option<u32>,
     hops: Hops,
     next_look_ns: u64,
 }
@@ -107,7 +109,7 @@ impl<S: KeySchedule> Adopter<S> {
             todo: VecDeque::new(),
             found: Vec::new(),
             leaving: Leaving::default(),
-            scanning: false,
+            unswept: None,
             hops: Hops::default(),
             next_look_ns: 0,
         }
@@ -131,7 +133,8 @@ impl<S: KeySchedule> Adopter<S> {
         let published = self.publish();
         self.acknowledge();
         // What has to be visited again waits for a writer or a worker: to look at once would be to look in vain.
-        let more = done > 0 && !self.todo.is_empty() || self.leaving.any_unused();
+        let swept = self.unswept.is_some_and(|from| from > 0);
+        let more = done > 0 && !self.todo.is_empty() || self.leaving.any_unused() || swept;
         Adopted { records, published, more }
     }
 
@@ -143,7 +146,7 @@ impl<S: KeySchedule> Adopter<S> {
         if self.sad.as_ref().is_some_and(SadReader::is_current) {
             return;
         }
-        if self.sad.is_some() || !self.book.is_empty() {
+        if self.sad.is_some() || !self.tables.is_vacant() {
             self.forget_all();
         }
         self.sad = match SadReader::attach(&self.dir) {
@@ -172,8 +175,10 @@ impl<S: KeySchedule> Adopter<S> {
 
     /// Empties the tables of SAs and policies.
     fn forget_all(&mut self) {
-        for sa in self.book.sas() {
-            self.leaving.push(sa.slot, sa.uid);
+        for (_, sa) in self.tables.sas() {
+            if let (Some(slot), Some(uid)) = (Slot::new(sa.slot), SaUid::new(sa.uid)) {
+                self.leaving.push(slot, uid);
+            }
         }
         self.tables.forget_all();
         self.book = Book::default();
@@ -191,7 +196,7 @@ impl<S: KeySchedule> Adopter<S> {
         self.todo.extend((0..sad.sa_slots_used()).filter_map(Slot::new).map(Change::Sa));
         let policies = 0..sad.policy_slots_used();
         self.todo.extend(policies.filter_map(PolicySlot::new).map(Change::Policy));
-        self.scanning = true;
+        self.unswept = Some(0);
         drop(guard);
     }
 
@@ -209,14 +214,18 @@ impl<S: KeySchedule> Adopter<S> {
         }
     }
 
-    /// After a full scan: SAs that were deleted while nobody looked are accounted to their tunnels.
-    fn sweep(&mut self) {
-        let book = &self.book;
-        let swept = self.live.sweep(&|slot, uid| book.adoptee(slot).is_some_and(|sa| sa.uid == uid));
-        if let Err(error) = swept {
-            tracing::warn!(%error, "the counters of SAs deleted meanwhile were not kept");
-        }
-        self.scanning = false;
+    /// After a full scan: SAs that were deleted while nobody looked are accounted to their tunnels, some at a call.
+    fn sweep(&mut self, from: u32) {
+        let tables = &self.tables;
+        let keep =
+            |slot: Slot, uid: SaUid| tables.sa(slot.index()).is_some_and(|(_, sa)| sa.uid == uid.get());
+        self.unswept = match self.live.sweep(from..from + SWEPT_PER_STEP, &keep) {
+            Ok((_, next)) => next,
+            Err(error) => {
+                tracing::warn!(%error, "the counters of SAs deleted meanwhile were not kept");
+                None
+            }
+        };
     }
 
     /// Reads the change ring.
@@ -251,7 +260,7 @@ impl<S: KeySchedule> Adopter<S> {
                     self.todo.push_back(change);
                 }
             }
-        } else if !self.book.is_empty() {
+        } else if !self.tables.is_vacant() {
             // The SAs of `sad` run on another segment of counters.
             self.forget_all();
             self.scan(&sad);
@@ -308,8 +317,8 @@ impl<S: KeySchedule> Adopter<S> {
     /// Tells the bridge how far every worker is.
     fn acknowledge(&mut self) {
         if self.todo.is_empty() && self.sad.is_some() && self.publisher.settled() {
-            if self.scanning && self.leaving.is_empty() {
-                self.sweep();
+            if let Some(from) = self.unswept.filter(|_| self.leaving.is_empty()) {
+                self.sweep(from);
             }
             self.live.set_adopted_generation(self.generation);
         }

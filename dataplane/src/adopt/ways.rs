@@ -6,7 +6,7 @@ use std::sync::Arc;
 use esp::aead::KeySchedule;
 
 use super::{Adopter, Ask, events};
-use crate::path::shared::Notice;
+use crate::path::shared::{Limit, Notice};
 use crate::ports::PortId;
 use crate::tables::Derived;
 use crate::tables::topology::{Mac, Topology};
@@ -68,14 +68,19 @@ impl<S: KeySchedule> Adopter<S> {
                 return Some(Ask { port, ip });
             }
             Notice::Learnt { port, ip, mac } => self.learn(port, ip, mac),
-            Notice::Limit { slot, uid, limit } if !self.book.report(slot, uid, limit) => {}
+            Notice::Limit { slot, uid, limit } if !self.is_news(slot, uid, limit) => {}
             Notice::Acquire { .. } | Notice::Limit { .. } | Notice::Mapping { .. } => {
-                if let Some(event) = events::of(&notice, &self.book, now_ns) {
+                if let Some(event) = events::of(&notice, &self.tables, &self.book, now_ns) {
                     self.live.raise(&event);
                 }
             }
         }
         None
+    }
+
+    /// Whether a limit of an SA that is still the one in its slot is reported for the first time.
+    fn is_news(&mut self, slot: u32, uid: u64, limit: Limit) -> bool {
+        self.tables.sa(slot).is_some_and(|(_, sa)| sa.uid == uid) && self.book.report(slot, limit)
     }
 
     /// Says that the control thread lives.

@@ -2,7 +2,7 @@
 //!
 //! The answer the SPD gives for a flow, and the outbound SAs it may use, change with policies and SAs. Most of those are
 //! about one remote host: they touch the epoch of the hosts that share its hash, anything else the epoch of all. An
-//! inbound SA counts as well, by what it may carry, though it is its SPI that leads to it.
+//! inbound SA counts by the policies that admit what it carries.
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -58,6 +58,14 @@ impl Epochs {
     pub fn of(&self, remote: IpAddr) -> u64 {
         let host = self.hosts.get(Host::of(remote).bucket()).copied();
         self.all.max(host.unwrap_or(0))
+    }
+
+    /// Returns what [`Self::of`] would say of both ends of a flow: a packet that is forwarded is asked about by its source
+    /// for where it comes from, and by its destination for where it goes.
+    #[must_use]
+    #[inline]
+    pub fn between(&self, src: IpAddr, dst: IpAddr) -> u64 {
+        self.of(src).max(self.of(dst))
     }
 
     /// Notes a change that concerns flows with this host only.

@@ -10,17 +10,20 @@ use super::trie::Trie;
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct Foreign<K>(Trie<Arc<InboundSa<K>>>);
+pub struct Foreign<K> {
+    by_spi: Trie<Arc<InboundSa<K>>>,
+    by_slot: Trie<Arc<InboundSa<K>>>,
+}
 
 impl<K> Default for Foreign<K> {
     fn default() -> Self {
-        Self(Trie::default())
+        Self { by_spi: Trie::default(), by_slot: Trie::default() }
     }
 }
 
 impl<K> Clone for Foreign<K> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { by_spi: self.by_spi.clone(), by_slot: self.by_slot.clone() }
     }
 }
 
@@ -28,34 +31,42 @@ impl<K> Foreign<K> {
     /// Walks over the SAs with an SPI; peers with different addresses of ours may have chosen the same.
     #[inline]
     pub fn get(&self, spi: Spi) -> impl Iterator<Item = &InboundSa<K>> {
-        self.0.get(spread(spi.0)).map(Arc::as_ref)
+        self.by_spi.get(spread(spi.0)).map(Arc::as_ref)
     }
 
-    /// Puts an SA in place of the one with its SPI and slot.
+    /// Returns the SA in a slot.
+    #[must_use]
+    pub fn at(&self, slot: u32) -> Option<&Arc<InboundSa<K>>> {
+        self.by_slot.get(spread(slot)).next()
+    }
+
+    /// Puts an SA in place of the one in its slot.
     pub fn put(&mut self, sa: Arc<InboundSa<K>>) {
-        self.remove(sa.common.spi, sa.common.slot);
-        self.0.insert(spread(sa.common.spi.0), sa, |_| false);
+        self.remove(sa.common.slot);
+        self.by_slot.insert(spread(sa.common.slot), Arc::clone(&sa), |_| false);
+        self.by_spi.insert(spread(sa.common.spi.0), sa, |_| false);
     }
 
-    /// Takes an SA out.
-    pub fn remove(&mut self, spi: Spi, slot: u32) {
-        self.0.remove(spread(spi.0), |sa| sa.common.slot == slot);
+    /// Takes the SA in a slot out.
+    pub fn remove(&mut self, slot: u32) -> Option<Arc<InboundSa<K>>> {
+        let sa = self.by_slot.remove(spread(slot), |_| true)?;
+        self.by_spi.remove(spread(sa.common.spi.0), |other| other.common.slot == slot)
     }
 
     /// Number of SAs.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.0.len()
+        self.by_slot.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_slot.is_empty()
     }
 
     /// Walks over all SAs.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<InboundSa<K>>> {
-        self.0.iter()
+        self.by_slot.iter()
     }
 }

@@ -24,7 +24,8 @@ use epochs::Epochs;
 use fib::Fib;
 use foreign::Foreign;
 use hop::Neighbors;
-use sa::{InboundSa, OutboundSa};
+use sa::{Common, InboundSa, OutboundSa};
+use shm_protocol::sa::Direction;
 use slots::Slots;
 use spd::Spd;
 use topology::{Device, Interface, Port, Topology};
@@ -161,6 +162,49 @@ impl<K> Tables<K> {
             spd: Spd::default(),
             epochs: Epochs::default(),
         }
+    }
+
+    /// Returns the SA in a slot and the direction of its packets.
+    #[must_use]
+    pub fn sa(&self, slot: u32) -> Option<(Direction, &Common)> {
+        if let Some(sa) = self.outbound.get(slot) {
+            return Some((Direction::Out, &sa.common));
+        }
+        self.inbound_at(slot).map(|sa| (Direction::In, &sa.common))
+    }
+
+    /// Puts an inbound SA where workers look for it; `foreign` says that its SPI does not name its slot.
+    pub fn put_inbound(&mut self, sa: Arc<InboundSa<K>>, foreign: bool) {
+        if foreign {
+            self.foreign.put(sa);
+        } else {
+            self.inbound.set(sa.common.slot, Some(sa));
+        }
+    }
+
+    /// Takes the SA in a slot out.
+    pub fn remove_sa(&mut self, slot: u32) {
+        self.outbound.set(slot, None);
+        self.inbound.set(slot, None);
+        self.foreign.remove(slot);
+    }
+
+    /// Returns the inbound SA in a slot.
+    #[must_use]
+    pub fn inbound_at(&self, slot: u32) -> Option<&Arc<InboundSa<K>>> {
+        self.inbound.get(slot).or_else(|| self.foreign.at(slot))
+    }
+
+    /// Walks over all SAs.
+    pub fn sas(&self) -> impl Iterator<Item = (Direction, &Common)> {
+        let inbound = self.inbound.iter().chain(self.foreign.iter()).map(|sa| (Direction::In, &sa.common));
+        inbound.chain(self.outbound.iter().map(|sa| (Direction::Out, &sa.common)))
+    }
+
+    /// Whether there is neither an SA nor a policy.
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.inbound.is_empty() && self.foreign.is_empty() && self.outbound.is_empty() && self.spd.is_empty()
     }
 
     /// Takes all SAs and policies out.

@@ -17,6 +17,40 @@ use super::hop::HopCell;
 /// Selectors an SA carries at most; with more the SA holds any packet and the policies decide.
 pub const SELECTORS: usize = 4;
 
+/// What an SA may carry; nearly always one selector, which is why that one needs no other load.
+#[derive(Clone, Debug)]
+pub enum Selectors {
+    /// Anything.
+    Any,
+    /// What one selector is about.
+    One(Selector),
+    /// What any of several selectors is about.
+    Several(Box<[Selector]>),
+}
+
+impl From<ArrayVec<Selector, SELECTORS>> for Selectors {
+    fn from(selectors: ArrayVec<Selector, SELECTORS>) -> Self {
+        match selectors.as_slice() {
+            [] => Self::Any,
+            [one] => Self::One(*one),
+            several => Self::Several(several.into()),
+        }
+    }
+}
+
+impl std::ops::Deref for Selectors {
+    type Target = [Selector];
+
+    #[inline]
+    fn deref(&self) -> &[Selector] {
+        match self {
+            Self::Any => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+}
+
 /// An SA's counters in the segment `live`.
 #[derive(Clone)]
 pub struct LiveSlot {
@@ -75,8 +109,8 @@ pub struct Common {
     pub salt: [u8; 4],
     /// Whether sequence numbers have 64 bits.
     pub esn: bool,
-    /// What the SA may carry; empty means anything.
-    pub selectors: ArrayVec<Selector, SELECTORS>,
+    /// What the SA may carry.
+    pub selectors: Selectors,
     /// Limits at which use stops or a replacement is asked for.
     pub limits: Limits,
     /// Counters in `live`.

@@ -3,6 +3,7 @@
 //! Workers use records and windows only, by atomics. What takes the inner lock is for the control thread.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -187,18 +188,24 @@ impl Live {
         Ok(())
     }
 
-    /// Retires every record that `keep` does not name; after a full scan of `sad`. Returns how many.
-    pub fn sweep(&self, keep: &dyn Fn(Slot, SaUid) -> bool) -> Result<u32, Error> {
+    /// Retires every record of `slots` that `keep` does not name; after a full scan of `sad`, a part at a time.
+    /// Returns how many, and where the next part begins if there may be more.
+    pub fn sweep(
+        &self,
+        slots: Range<u32>,
+        keep: &dyn Fn(Slot, SaUid) -> bool,
+    ) -> Result<(u32, Option<u32>), Error> {
         let used = self.shape.header()?.records_used.load(Ordering::Relaxed).min(SA_SLOTS);
+        let end = slots.end.min(used);
         let mut swept = 0;
-        for slot in (0..used).filter_map(Slot::new).filter(|slot| self.shape.has_record(*slot)) {
+        for slot in (slots.start..end).filter_map(Slot::new).filter(|slot| self.shape.has_record(*slot)) {
             let uid = SaUid::new(self.shape.record(slot)?.uid.load(Ordering::Acquire));
             if let Some(uid) = uid.filter(|uid| !keep(slot, *uid)) {
                 self.retire(slot, uid)?;
                 swept += 1;
             }
         }
-        Ok(swept)
+        Ok((swept, (end < used).then_some(end)))
     }
 
     /// Totals of the deleted SAs of a tunnel.
