@@ -38,6 +38,8 @@ const CHANGES_PER_STEP: usize = 256;
 const RETIRED_PER_STEP: usize = 256;
 /// Records looked at in a call after a full scan.
 const SWEPT_PER_STEP: u32 = 4096;
+/// How often workers are given new tables while there are changes at hand.
+const PUBLISH_INTERVAL_NS: u64 = 5_000_000;
 /// How often the files behind the maps are looked at.
 const LOOK_INTERVAL_NS: u64 = 50_000_000;
 
@@ -83,6 +85,7 @@ pub struct Adopter<S: KeySchedule> {
     unswept: Option<u32>,
     hops: Hops,
     next_look_ns: u64,
+    next_publish_ns: u64,
 }
 
 impl<S: KeySchedule> Adopter<S> {
@@ -112,6 +115,7 @@ impl<S: KeySchedule> Adopter<S> {
             unswept: None,
             hops: Hops::default(),
             next_look_ns: 0,
+            next_publish_ns: 0,
         }
     }
 
@@ -130,12 +134,13 @@ impl<S: KeySchedule> Adopter<S> {
         self.retire();
         self.gather();
         let (records, done) = self.work();
-        let published = self.publish();
-        self.acknowledge();
+        self.book.rebuild_policies(&mut self.tables);
         // What has to be visited again waits for a writer or a worker: to look at once would be to look in vain.
+        let more = done > 0 && !self.todo.is_empty();
+        let published = self.publish(now_ns, more);
+        self.acknowledge();
         let swept = self.unswept.is_some_and(|from| from > 0);
-        let more = done > 0 && !self.todo.is_empty() || self.leaving.any_unused() || swept;
-        Adopted { records, published, more }
+        Adopted { records, published, more: more || self.leaving.any_unused() || swept }
     }
 
     /// Looks whether both files are still the ones that are mapped; attaches `sad` when it appears.
@@ -185,6 +190,7 @@ impl<S: KeySchedule> Adopter<S> {
         self.hops = Hops::default();
         self.todo.clear();
         self.dirty = true;
+        self.next_publish_ns = 0;
     }
 
     /// Names every slot that may hold something.
@@ -303,14 +309,16 @@ impl<S: KeySchedule> Adopter<S> {
         }
     }
 
-    fn publish(&mut self) -> bool {
+    /// Lets the workers see what changed; of many changes, with `more` to come at once, some at a time: what no snapshot
+    /// shares yet is changed without a copy.
+    fn publish(&mut self, now_ns: u64, more: bool) -> bool {
         self.publisher.collect();
-        if !self.dirty {
+        if !self.dirty || more && now_ns < self.next_publish_ns {
             return false;
         }
-        self.book.rebuild_policies(&mut self.tables);
         self.publisher.publish(Arc::new(self.tables.clone()));
         self.dirty = false;
+        self.next_publish_ns = now_ns.saturating_add(PUBLISH_INTERVAL_NS);
         true
     }
 
