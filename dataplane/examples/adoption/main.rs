@@ -99,6 +99,9 @@ fn measure(site: Site) -> Result<()> {
     );
     Memory::now()?.print_since(&before, site.pairs);
 
+    while adopter.step(boottime_ns()).more {
+        let _ = worker.current();
+    }
     look_ups(site, &adopter.snapshot())?;
     let mut writer = open(&dir, site)?;
     for kind in records::Kind::ALL {

@@ -10,7 +10,7 @@ use shm_protocol::policy::Policy as PolicyRecord;
 use shm_protocol::sa::Direction as SaDirection;
 
 use super::convert;
-use super::index::{Hosts, Index, Traits};
+use super::index::{Asking, Hosts, Index, Traits};
 use crate::path::shared::Limit;
 use crate::tables::Tables;
 use crate::tables::epochs::{Epochs, Host};
@@ -34,9 +34,11 @@ impl<K> Entry<K> {
         }
     }
 
-    /// Which policies an SA finds it among.
-    fn outbound(&self) -> (bool, IfId) {
-        (self.direction == Direction::Out, self.if_id)
+    /// Returns what an SA finds it by, if it asks for one.
+    fn asking(&self) -> Option<Asking<'_>> {
+        let outbound = self.direction == Direction::Out;
+        let (slot, if_id, host) = (self.policy.slot, self.if_id, self.host());
+        self.template().map(|template| Asking { slot, outbound, if_id, template, host })
     }
 
     fn host(&self) -> Option<Host> {
@@ -132,7 +134,7 @@ impl<K> Book<K> {
             _ => {}
         }
         if let Some(old) = self.policies.remove(&slot) {
-            self.unlink_policy(slot, &old, tables);
+            self.unlink_policy(&old, tables);
         }
         if let Some(new) = new {
             self.link_policy(slot, new, tables);
@@ -142,10 +144,10 @@ impl<K> Book<K> {
 
     fn link_policy(&mut self, slot: u32, mut new: Entry<K>, tables: &mut Tables<K>) {
         touch(&mut tables.epochs, new.host());
-        if let Some(template) = new.template() {
-            self.index.put_policy(slot, new.outbound(), template, new.host());
+        if let Some(asking) = new.asking() {
+            self.index.put_policy(&asking);
         }
-        if new.direction == Direction::Out && new.template().is_some() {
+        if new.asking().is_some_and(|asking| asking.outbound) {
             self.stale.insert(slot);
         } else {
             new.listed = true;
@@ -154,10 +156,10 @@ impl<K> Book<K> {
         self.policies.insert(slot, new);
     }
 
-    fn unlink_policy(&mut self, slot: u32, old: &Entry<K>, tables: &mut Tables<K>) {
+    fn unlink_policy(&mut self, old: &Entry<K>, tables: &mut Tables<K>) {
         touch(&mut tables.epochs, old.host());
-        if let Some(template) = old.template() {
-            self.index.remove_policy(slot, old.outbound(), template, old.host());
+        if let Some(asking) = old.asking() {
+            self.index.remove_policy(&asking);
         }
         if old.listed {
             tables.spd.remove(old.if_id, old.direction, &old.policy);
@@ -168,22 +170,19 @@ impl<K> Book<K> {
     pub(super) fn rebuild_policies(&mut self, tables: &mut Tables<K>) {
         for slot in std::mem::take(&mut self.stale) {
             let Some(entry) = self.policies.get_mut(&slot) else { continue };
-            let Some(template) = entry.template().copied() else { continue };
-            let found = self.index.serving(entry.if_id, &template, entry.host());
-            let old = Arc::clone(&entry.policy);
-            let sas = fitting(found, &template, &old, tables);
-            entry.policy = Arc::new(Policy {
-                slot,
-                selector: old.selector,
-                priority: old.priority,
-                order: old.order,
-                action: Action::Protect(template, sas.into()),
-            });
-            let if_id = entry.if_id;
-            if std::mem::replace(&mut entry.listed, true) {
-                tables.spd.remove(if_id, entry.direction, &old);
+            let Some(asking) = entry.asking() else { continue };
+            let sas = fitting(self.index.serving(&asking), asking.template, &entry.policy, tables);
+            let action = Action::Protect(*asking.template, sas.into());
+            if let Some(own) = Arc::get_mut(&mut entry.policy) {
+                own.action = action;
+            } else {
+                let Policy { selector, priority, order, .. } = *entry.policy;
+                let new = Arc::new(Policy { slot, selector, priority, order, action });
+                let old = std::mem::replace(&mut entry.policy, new);
+                tables.spd.remove(entry.if_id, entry.direction, &old);
             }
-            tables.spd.insert(if_id, entry.direction, Arc::clone(&entry.policy));
+            entry.listed = true;
+            tables.spd.insert(entry.if_id, entry.direction, Arc::clone(&entry.policy));
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Which policies an SA may serve and which SAs may serve a policy, without looking at the others.
 //!
-//! A template names both outer ends or leaves them open, and a reqid or none: four kinds of key, of which a policy has
-//! one and an SA all. Each key is divided by the remote host that policy and SA are about, where that is one: thousands
-//! of road-warriors can share an address and even a reqid. A key is a hash, so what is found may not fit after all.
+//! A template names both outer ends or leaves them open: policies stand under the one key or the other, SAs under both.
+//! Under a key they stand by reqid and by the remote host they are about, where that is one: thousands of road-warriors
+//! can share an address, even a reqid. A key is a hash, and a template may name more, so what is found may not fit.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use arrayvec::ArrayVec;
 use esp::IfId;
@@ -28,63 +29,67 @@ pub(super) struct Traits {
     pub(super) reqid: u32,
 }
 
-/// Key, remote host, slot.
-type Place = (u64, Option<Host>, u32);
+/// A policy that asks for protection, as an SA finds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking<'a> {
+    pub(super) slot: u32,
+    pub(super) outbound: bool,
+    pub(super) if_id: IfId,
+    pub(super) template: &'a Template,
+    /// The remote host it is about, if it is about one.
+    pub(super) host: Option<Host>,
+}
+
+/// Key, reqid, remote host, slot: an SA knows the reqid of what it serves, and may be about several hosts or any.
+type PolicyPlace = (u64, u32, Option<Host>, u32);
+/// Key, remote host, reqid, slot: a policy knows its host, and may ask for any reqid.
+type SaPlace = (u64, Option<Host>, u32, u32);
 
 /// See the module's text.
 #[derive(Default)]
 pub(super) struct Index {
     hasher: RandomState,
-    policies: BTreeSet<Place>,
+    policies: BTreeSet<PolicyPlace>,
+    /// Policies that leave an end open; on most gateways none.
+    open_policies: usize,
     /// Outbound SAs: what a policy says of inbound ones is held against each packet's own.
-    sas: BTreeSet<Place>,
+    sas: BTreeSet<SaPlace>,
 }
 
+/// The reqid of a template that asks for none.
+const ANY_REQID: u32 = 0;
+
 impl Index {
-    fn hash(&self, of: &Traits, ends: bool, reqid: bool) -> u64 {
-        let ends = ends.then_some((of.src, of.dst));
-        self.hasher.hash_one((of.outbound, of.if_id.0, ends, reqid.then_some(of.reqid)))
+    fn key(&self, outbound: bool, if_id: IfId, ends: Option<(IpAddr, IpAddr)>) -> u64 {
+        self.hasher.hash_one((outbound, if_id.0, ends))
     }
 
-    fn keys(&self, sa: &Traits) -> [u64; 4] {
-        [(true, true), (true, false), (false, true), (false, false)]
-            .map(|(ends, reqid)| self.hash(sa, ends, reqid))
+    /// Returns the keys of templates that name the ends of an SA, and of those that leave them open.
+    fn keys(&self, sa: &Traits) -> [u64; 2] {
+        [Some((sa.src, sa.dst)), None].map(|ends| self.key(sa.outbound, sa.if_id, ends))
     }
 
-    fn key(&self, outbound: bool, if_id: IfId, template: &Template) -> u64 {
-        let Template { src, dst, reqid, .. } = *template;
-        let ends = !src.is_unspecified() && !dst.is_unspecified();
-        self.hash(&Traits { outbound, if_id, src, dst, reqid }, ends, reqid != 0)
+    fn place(&self, policy: &Asking<'_>) -> PolicyPlace {
+        let key = self.key(policy.outbound, policy.if_id, ends(policy.template));
+        (key, policy.template.reqid, policy.host, policy.slot)
     }
 
-    /// Notes a policy that asks for protection, about one remote host or any.
-    pub(super) fn put_policy(
-        &mut self,
-        slot: u32,
-        (outbound, if_id): (bool, IfId),
-        template: &Template,
-        host: Option<Host>,
-    ) {
-        let key = self.key(outbound, if_id, template);
-        self.policies.insert((key, host, slot));
+    /// Notes a policy.
+    pub(super) fn put_policy(&mut self, policy: &Asking<'_>) {
+        self.policies.insert(self.place(policy));
+        self.open_policies += usize::from(ends(policy.template).is_none());
     }
 
-    /// Forgets a policy.
-    pub(super) fn remove_policy(
-        &mut self,
-        slot: u32,
-        (outbound, if_id): (bool, IfId),
-        template: &Template,
-        host: Option<Host>,
-    ) {
-        let key = self.key(outbound, if_id, template);
-        self.policies.remove(&(key, host, slot));
+    /// Forgets a policy that was noted.
+    pub(super) fn remove_policy(&mut self, policy: &Asking<'_>) {
+        self.policies.remove(&self.place(policy));
+        self.open_policies -= usize::from(ends(policy.template).is_none());
     }
 
     /// Notes an outbound SA.
     pub(super) fn put_sa(&mut self, slot: u32, sa: &Traits, hosts: &Hosts) {
         for key in self.keys(sa) {
-            self.sas.extend(each(hosts).map(|host| (key, host, slot)));
+            self.sas.extend(each(hosts).map(|host| (key, host, sa.reqid, slot)));
         }
     }
 
@@ -92,46 +97,54 @@ impl Index {
     pub(super) fn remove_sa(&mut self, slot: u32, sa: &Traits, hosts: &Hosts) {
         for key in self.keys(sa) {
             for host in each(hosts) {
-                self.sas.remove(&(key, host, slot));
+                self.sas.remove(&(key, host, sa.reqid, slot));
             }
         }
     }
 
-    /// Calls `visit` with each policy that an SA may serve and the host the policy is about; with some twice.
+    /// Calls `visit` with each policy that an SA may serve and the host the policy is about.
     pub(super) fn served(&self, sa: &Traits, hosts: &Hosts, mut visit: impl FnMut(u32, Option<Host>)) {
-        for key in self.keys(sa) {
+        let keys = self.keys(sa).into_iter().take(if self.open_policies > 0 { 2 } else { 1 });
+        let reqids = [sa.reqid, ANY_REQID].into_iter().take(if sa.reqid == ANY_REQID { 1 } else { 2 });
+        for (key, reqid) in keys.flat_map(|key| reqids.clone().map(move |reqid| (key, reqid))) {
+            let mut visit = |place: &PolicyPlace| visit(place.3, place.2);
             if hosts.is_empty() {
-                all(&self.policies, key).for_each(|(_, host, slot)| visit(*slot, *host));
-            } else {
-                let wide = of_host(&self.policies, key, None);
-                let narrow = hosts.iter().flat_map(|host| of_host(&self.policies, key, Some(*host)));
-                wide.chain(narrow).for_each(|(_, host, slot)| visit(*slot, *host));
+                let all = self.policies.range((key, reqid, None, 0)..);
+                all.take_while(|place| (place.0, place.1) == (key, reqid)).for_each(&mut visit);
+                continue;
+            }
+            for host in hosts.iter().map(|host| Some(*host)).chain([None]) {
+                let of_host = (key, reqid, host, 0)..=(key, reqid, host, u32::MAX);
+                self.policies.range(of_host).for_each(&mut visit);
             }
         }
     }
 
     /// Returns the slots of the outbound SAs that may serve a policy.
-    pub(super) fn serving(&self, if_id: IfId, template: &Template, host: Option<Host>) -> BTreeSet<u32> {
-        let key = self.key(true, if_id, template);
-        match host {
-            None => all(&self.sas, key).map(|(.., slot)| *slot).collect(),
-            Some(_) => {
-                let both = of_host(&self.sas, key, None).chain(of_host(&self.sas, key, host));
-                both.map(|(.., slot)| *slot).collect()
+    pub(super) fn serving(&self, policy: &Asking<'_>) -> BTreeSet<u32> {
+        let (key, reqid, ..) = self.place(policy);
+        let (least, most) = if reqid == ANY_REQID { (0, u32::MAX) } else { (reqid, reqid) };
+        let of = |host| self.sas.range((key, host, least, 0)..=(key, host, most, u32::MAX));
+        let of_any = of(None);
+        let slot = |place: &SaPlace| place.3;
+        match policy.host {
+            Some(_) => of_any.chain(of(policy.host)).map(slot).collect(),
+            None => {
+                let of_one = self.sas.range((Excluded((key, None, u32::MAX, u32::MAX)), Unbounded));
+                let of_one = of_one.take_while(|place| place.0 == key);
+                of_any.chain(of_one.filter(|place| (least..=most).contains(&place.2))).map(slot).collect()
             }
         }
     }
 }
 
+/// Returns the ends a template names, if it names both.
+fn ends(template: &Template) -> Option<(IpAddr, IpAddr)> {
+    let Template { src, dst, .. } = *template;
+    (!src.is_unspecified() && !dst.is_unspecified()).then_some((src, dst))
+}
+
 fn each(hosts: &Hosts) -> impl Iterator<Item = Option<Host>> {
     let any = hosts.is_empty().then_some(None);
     hosts.iter().map(|host| Some(*host)).chain(any)
-}
-
-fn all(places: &BTreeSet<Place>, key: u64) -> impl Iterator<Item = &Place> {
-    places.range((key, None, 0)..).take_while(move |place| place.0 == key)
-}
-
-fn of_host(places: &BTreeSet<Place>, key: u64, host: Option<Host>) -> impl Iterator<Item = &Place> {
-    places.range((key, host, 0)..=(key, host, u32::MAX))
 }

@@ -40,6 +40,8 @@ const RETIRED_PER_STEP: usize = 256;
 const SWEPT_PER_STEP: u32 = 4096;
 /// How often workers are given new tables while there are changes at hand.
 const PUBLISH_INTERVAL_NS: u64 = 5_000_000;
+/// The same in a full scan, which comes to its policies last.
+const SCAN_PUBLISH_INTERVAL_NS: u64 = 100_000_000;
 /// How often the files behind the maps are looked at.
 const LOOK_INTERVAL_NS: u64 = 50_000_000;
 
@@ -318,7 +320,9 @@ impl<S: KeySchedule> Adopter<S> {
         }
         self.publisher.publish(Arc::new(self.tables.clone()));
         self.dirty = false;
-        self.next_publish_ns = now_ns.saturating_add(PUBLISH_INTERVAL_NS);
+        let scanning = self.unswept.is_some();
+        let interval_ns = if scanning { SCAN_PUBLISH_INTERVAL_NS } else { PUBLISH_INTERVAL_NS };
+        self.next_publish_ns = now_ns.saturating_add(interval_ns);
         true
     }
 

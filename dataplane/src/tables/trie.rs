@@ -18,7 +18,8 @@ const LEAF: usize = 8;
 #[derive(Clone, Debug)]
 struct Entry<V> {
     hash: u64,
-    value: V,
+    /// None only while it is moved to another leaf.
+    value: Option<V>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +58,10 @@ impl<V> Trie<V> {
     /// Walks over the values of a hash, in the order [`Self::insert`] gave them.
     #[inline]
     pub(super) fn get(&self, hash: u64) -> impl Iterator<Item = &V> {
-        self.leaf(hash).iter().filter(move |entry| entry.hash == hash).map(|entry| &entry.value)
+        self.leaf(hash)
+            .iter()
+            .filter(move |entry| entry.hash == hash)
+            .filter_map(|entry| entry.value.as_ref())
     }
 
     #[inline]
@@ -95,11 +99,12 @@ impl<V: Clone> Trie<V> {
             (node, depth) = (next, depth + 1);
         }
         let mut entries = match node {
-            Node::Leaf(entries) => entries.to_vec(),
+            Node::Leaf(entries) => moved(entries),
             Node::Empty | Node::Branch(_) => Vec::new(),
         };
-        let at = entries.iter().position(|entry| entry.hash == hash && follows(&entry.value));
-        entries.insert(at.unwrap_or(entries.len()), Entry { hash, value });
+        let follows = |entry: &Entry<V>| entry.hash == hash && entry.value.as_ref().is_some_and(&follows);
+        let at = entries.iter().position(follows).unwrap_or(entries.len());
+        entries.insert(at, Entry { hash, value: Some(value) });
         *node = grown(entries, depth);
         self.len += 1;
     }
@@ -124,9 +129,25 @@ impl<V: Clone> Trie<V> {
             (node, rest) = (next, rest >> STEP_BITS);
         }
         let Node::Leaf(entries) = node else { return false };
-        let found = Arc::make_mut(entries).iter_mut().find(|entry| entry.hash == hash && is(&entry.value));
-        found.map(|entry| change(&mut entry.value)).is_some()
+        let of_hash = Arc::make_mut(entries).iter_mut().filter(|entry| entry.hash == hash);
+        let mut values = of_hash.filter_map(|entry| entry.value.as_mut());
+        values.find(|value| is(value)).map(change).is_some()
     }
+}
+
+/// Takes the entries of a leaf that is made anew: moved if no copy shares it.
+fn moved<V: Clone>(leaf: &mut Arc<[Entry<V>]>) -> Vec<Entry<V>> {
+    // One more than there are, for the one that comes.
+    let mut entries = Vec::with_capacity(leaf.len() + 1);
+    match Arc::get_mut(leaf) {
+        Some(own) => {
+            entries.extend(
+                own.iter_mut().map(|Entry { hash, value }| Entry { hash: *hash, value: value.take() }),
+            );
+        }
+        None => entries.extend_from_slice(leaf),
+    }
+    entries
 }
 
 /// Returns a node for entries that all come to it at this depth.
@@ -149,9 +170,10 @@ fn take<V: Clone>(node: &mut Node<V>, hash: u64, rest: u64, is: &impl Fn(&V) -> 
     let (taken, empty) = match node {
         Node::Empty => return None,
         Node::Leaf(entries) => {
-            let mut left = entries.to_vec();
-            let at = left.iter().position(|entry| entry.hash == hash && is(&entry.value))?;
-            let taken = left.remove(at).value;
+            let is = |entry: &Entry<V>| entry.hash == hash && entry.value.as_ref().is_some_and(is);
+            let at = entries.iter().position(is)?;
+            let mut left = moved(entries);
+            let taken = left.remove(at).value?;
             let empty = left.is_empty();
             *entries = left.into();
             (taken, empty)
@@ -196,7 +218,7 @@ impl<'a, V> Iterator for Walk<'a, V> {
     fn next(&mut self) -> Option<&'a V> {
         loop {
             if let Some(entry) = self.leaf.next() {
-                return Some(&entry.value);
+                return entry.value.as_ref();
             }
             match self.branches.last_mut()?.next() {
                 Some(node) => self.enter(node),
