@@ -152,10 +152,11 @@ impl fmt::Debug for PortRange {
 }
 
 /// What packets a policy or an SA is about, in the direction the packets go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Selector {
-    src: AddressRange,
-    dst: AddressRange,
+    family: Family,
+    src: (Bits, Bits),
+    dst: (Bits, Bits),
     proto: Option<Proto>,
     sport: PortRange,
     dport: PortRange,
@@ -173,14 +174,23 @@ impl Selector {
         dport: PortRange,
     ) -> Option<Self> {
         let proto = (proto.get() != 0).then_some(proto);
-        (src.family == dst.family).then_some(Self { src, dst, proto, sport, dport })
+        let (family, ends) = (src.family, |range: AddressRange| (range.lo, range.hi));
+        let (src, dst) = (family == dst.family).then_some((ends(src), ends(dst)))?;
+        Some(Self { family, src, dst, proto, sport, dport })
     }
 
     /// Returns the selector of every packet of a family.
     #[must_use]
     pub const fn any(family: Family) -> Self {
-        let range = AddressRange::any(family);
-        Self { src: range, dst: range, proto: None, sport: PortRange::ANY, dport: PortRange::ANY }
+        let AddressRange { lo, hi, .. } = AddressRange::any(family);
+        Self {
+            family,
+            src: (lo, hi),
+            dst: (lo, hi),
+            proto: None,
+            sport: PortRange::ANY,
+            dport: PortRange::ANY,
+        }
     }
 
     /// Returns the selector of every packet between two ranges; `None` when their families differ.
@@ -193,22 +203,24 @@ impl Selector {
     #[must_use]
     #[inline]
     pub fn matches(&self, flow: &FlowKey) -> bool {
-        self.src.contains(&flow.src)
-            && self.dst.contains(&flow.dst)
+        self.src().contains(&flow.src)
+            && self.dst().contains(&flow.dst)
             && self.proto.is_none_or(|proto| proto == flow.proto)
             && self.fits_ports(flow)
     }
 
     /// Returns the source range.
     #[must_use]
-    pub const fn src(&self) -> &AddressRange {
-        &self.src
+    #[inline]
+    pub const fn src(&self) -> AddressRange {
+        AddressRange { family: self.family, lo: self.src.0, hi: self.src.1 }
     }
 
     /// Returns the destination range.
     #[must_use]
-    pub const fn dst(&self) -> &AddressRange {
-        &self.dst
+    #[inline]
+    pub const fn dst(&self) -> AddressRange {
+        AddressRange { family: self.family, lo: self.dst.0, hi: self.dst.1 }
     }
 
     /// Returns the protocol; `None` means any.
@@ -232,7 +244,7 @@ impl Selector {
     /// Returns a rank by which the narrower of two overlapping selectors of equal priority goes first; larger is narrower.
     #[must_use]
     pub const fn specificity(&self) -> u32 {
-        let addresses = 4 * (self.src.specificity_bits() + self.dst.specificity_bits());
+        let addresses = 4 * (self.src().specificity_bits() + self.dst().specificity_bits());
         let ports = !self.sport.is_any() as u32 + !self.dport.is_any() as u32;
         addresses + ports + self.proto.is_some() as u32
     }
@@ -244,6 +256,18 @@ impl Selector {
             return self.sport.is_any() && self.dport.is_any();
         }
         self.sport.contains(flow.sport) && self.dport.contains(flow.dport)
+    }
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selector")
+            .field("src", &self.src())
+            .field("dst", &self.dst())
+            .field("proto", &self.proto)
+            .field("sport", &self.sport)
+            .field("dport", &self.dport)
+            .finish()
     }
 }
 
@@ -354,9 +378,8 @@ mod tests {
     fn the_narrower_selector_ranks_higher() {
         let wide = Selector::any(Family::V4);
         let narrow = Selector::between(range("0.0.0.0/0"), range("10.2.0.0/16")).unwrap();
-        let port =
-            Selector::new(*narrow.src(), *narrow.dst(), Proto::UDP, PortRange::ANY, PortRange::one(53))
-                .unwrap();
+        let port = Selector::new(narrow.src(), narrow.dst(), Proto::UDP, PortRange::ANY, PortRange::one(53))
+            .unwrap();
         assert!(wide.specificity() < narrow.specificity() && narrow.specificity() < port.specificity());
     }
 }

@@ -217,7 +217,7 @@ fn hosts(direction: SaDirection, sa: &Common) -> Hosts {
     hosts.unwrap_or_default().into_iter().collect()
 }
 
-fn single(range: &AddressRange) -> Option<Host> {
+fn single(range: AddressRange) -> Option<Host> {
     (range.lo() == range.hi()).then(|| Host::of(range.lo()))
 }
 

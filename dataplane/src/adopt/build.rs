@@ -52,7 +52,7 @@ impl<S: KeySchedule> Adopter<S> {
                 // The way is taken before that of the SA before is given up: it may be the same.
                 let hop = self.hops.take(sa.dst, &self.tables);
                 let built = convert::outbound(sa, &self.live, &*self.schedule, hop);
-                let built = built.inspect_err(|_| self.hops.give(sa.dst))?;
+                let built = built.inspect_err(|_| self.hops.give(sa.dst, &self.tables))?;
                 self.take_out(slot);
                 self.book.link_sa(Direction::Out, &built.common, &mut self.tables.epochs);
                 self.tables.outbound.set(slot.index(), Some(Arc::new(built)));
@@ -70,7 +70,7 @@ impl<S: KeySchedule> Adopter<S> {
         self.book.unlink_sa(direction, &sa, &mut self.tables.epochs);
         self.tables.remove_sa(slot.index());
         if direction == Direction::Out {
-            self.hops.give(sa.dst);
+            self.hops.give(sa.dst, &self.tables);
         }
         self.dirty = true;
         SaUid::new(sa.uid)

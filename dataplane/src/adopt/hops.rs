@@ -13,7 +13,6 @@ struct Way {
     cell: Arc<HopCell>,
     /// Outbound SAs that go this way.
     users: u32,
-    next_hop: Option<(PortId, IpAddr)>,
 }
 
 /// See the module's text.
@@ -32,20 +31,21 @@ impl Hops {
             let cell = Arc::new(HopCell::new(destination));
             cell.store(hop);
             self.by_next_hop.extend(next_hop.map(|(port, ip)| (port, ip, destination)));
-            Way { cell, users: 0, next_hop }
+            Way { cell, users: 0 }
         });
         way.users += 1;
         Arc::clone(&way.cell)
     }
 
     /// Gives the cell of a destination back; the last user's end is the way's.
-    pub(super) fn give(&mut self, destination: IpAddr) {
+    pub(super) fn give<K>(&mut self, destination: IpAddr, tables: &Tables<K>) {
         let Some(way) = self.by_destination.get_mut(&destination) else { return };
         way.users = way.users.saturating_sub(1);
         if way.users > 0 {
             return;
         }
-        if let Some((port, ip)) = way.next_hop {
+        // Routes are as they were when the way was resolved last.
+        if let (Some((port, ip)), _) = resolve(destination, tables) {
             self.by_next_hop.remove(&(port, ip, destination));
         }
         self.by_destination.remove(&destination);
@@ -65,9 +65,8 @@ impl Hops {
     /// Resolves every way; after a change of routes.
     pub(super) fn resolve_all<K>(&mut self, tables: &Tables<K>) {
         self.by_next_hop.clear();
-        for (destination, way) in &mut self.by_destination {
+        for (destination, way) in &self.by_destination {
             let (next_hop, hop) = resolve(*destination, tables);
-            way.next_hop = next_hop;
             way.cell.store(hop);
             self.by_next_hop.extend(next_hop.map(|(port, ip)| (port, ip, *destination)));
         }

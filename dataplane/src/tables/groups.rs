@@ -60,7 +60,7 @@ fn upper(proto: u8, sport: u16, dport: u16) -> u64 {
     u64::from(proto) | u64::from(sport) << 16 | u64::from(dport) << 32
 }
 
-fn prefix(range: &AddressRange) -> u128 {
+fn prefix(range: AddressRange) -> u128 {
     let differing = bits(range.lo()) ^ bits(range.hi());
     u128::MAX.checked_shl(u128::BITS - differing.leading_zeros()).unwrap_or(0)
 }

@@ -169,7 +169,7 @@ impl Common {
     /// Whether there can be a packet that a selector is about and that the SA may carry.
     #[must_use]
     pub fn meets(&self, selector: &Selector) -> bool {
-        let overlap = |one: &AddressRange, other: &AddressRange| {
+        let overlap = |one: AddressRange, other: AddressRange| {
             one.family() == other.family() && one.lo() <= other.hi() && other.lo() <= one.hi()
         };
         let meets = |own: &Selector| overlap(own.src(), selector.src()) && overlap(own.dst(), selector.dst());
