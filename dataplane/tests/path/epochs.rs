@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dataplane::tables::Tables;
 use dataplane::tables::policy::{Action, Direction};
+use dataplane::tables::sa::OutboundSa;
 use dataplane::tables::topology::Device;
 use esp::IfId;
 use esp::wire::{FlowKey, Proto};
@@ -182,10 +183,27 @@ fn compare(one: &Snapshot, other: &Snapshot) -> Result<usize, TestCaseError> {
     Ok(same)
 }
 
+/// Each policy that asks for protection on the way out lists the SAs that can serve it, newest first, and no others.
+fn complete(tables: &Snapshot) -> Result<(), TestCaseError> {
+    for (if_id, direction, policy) in tables.spd.iter() {
+        let Action::Protect(template, sas) = &policy.action else { continue };
+        let serves = |sa: &&Arc<_>| {
+            let sa: &OutboundSa<crypto::Key> = sa;
+            let common = &sa.common;
+            common.if_id == if_id && template.fits(common) && common.meets(&policy.selector)
+        };
+        let out = direction == Direction::Out;
+        let mut expected: Vec<_> = tables.outbound.iter().filter(|sa| out && serves(sa)).collect();
+        expected.sort_by_key(|sa| std::cmp::Reverse((sa.order, sa.common.slot)));
+        prop_assert!(sas.iter().map(Arc::as_ptr).eq(expected.into_iter().map(Arc::as_ptr)), "{:?}", policy);
+    }
+    Ok(())
+}
+
 #[test]
 fn what_the_tables_say_of_a_flow_changes_with_its_epoch_only() {
     let same = std::cell::Cell::new(0);
-    let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 96, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
     let sequences = proptest::collection::vec(change(), 1..40);
     let outcome = runner.run(&sequences, |changes| {
@@ -197,6 +215,7 @@ fn what_the_tables_say_of_a_flow_changes_with_its_epoch_only() {
             snapshots.push(gateway.adopter.snapshot());
         }
         for (at, one) in snapshots.iter().enumerate() {
+            complete(one)?;
             for other in &snapshots[at + 1..] {
                 same.set(same.get() + compare(one, other)?);
             }
