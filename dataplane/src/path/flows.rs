@@ -1,14 +1,15 @@
 //! The SPD cache of a worker (RFC 4301 section 4.4.1): what became of the first packet of a flow, for those after it.
 //!
-//! An entry names its flow exactly and holds under the snapshot that it was learnt from, no longer: whatever changes in
-//! policies, SAs, routes or neighbors known from the tables makes another snapshot. It never makes a decision of its own.
+//! An entry names its flow exactly. It holds under the snapshot it was last found to hold under, and under a later one when
+//! nothing that may concern its two ends has changed in between. It never makes a decision of its own.
 
 use esp::wire::eth::Mac;
 use esp::wire::plain::FlowId;
 use memmap2::{Advice, MmapMut};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 
 use crate::ports::PortId;
+use crate::tables::epochs::Epochs;
 
 /// Where the packets of a flow go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,33 +20,33 @@ pub(super) enum Way {
     Clear { port: PortId, mac: Mac, mtu: u16 },
 }
 
-/// A way in two words: equal words are the same way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
+/// A way as it is stored: equal ones are the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Packed {
-    /// From the low end: kind, `spread`, 16 bits of port, 16 of MTU.
-    what: u64,
-    /// The slot, or the station address.
+    /// The slot or the station address, then from the 48th bit on the MTU.
     to: u64,
+    /// Kind and `spread`, then from the 16th bit on the port.
+    what: u32,
 }
 
-const SEAL: u64 = 1;
-const SPREAD: u64 = 2;
+const SEAL: u32 = 1;
+const SPREAD: u32 = 2;
 
 impl Packed {
     /// Not that of any way.
-    pub(super) const NONE: Self = Self { what: u64::MAX, to: u64::MAX };
+    pub(super) const NONE: Self = Self { to: u64::MAX, what: u32::MAX };
 
     fn of(way: Way) -> Self {
-        let fields = |port: PortId, mtu: u16| u64::from(port.0) << 16 | u64::from(mtu) << 32;
         match way {
             Way::Seal { slot, port, mtu, spread } => {
                 let spread = if spread { SPREAD } else { 0 };
-                Self { what: fields(port, mtu) | SEAL | spread, to: u64::from(slot) }
+                let to = u64::from(slot) | u64::from(mtu) << 48;
+                Self { to, what: u32::from(port.0) << 16 | SEAL | spread }
             }
             Way::Clear { port, mac, mtu } => {
-                let [a, b, c, d, e, f] = mac.0;
-                Self { what: fields(port, mtu), to: u64::from_be_bytes([0, 0, a, b, c, d, e, f]) }
+                let ([a, b, c, d, e, f], [high, low]) = (mac.0, mtu.to_be_bytes());
+                let to = u64::from_be_bytes([high, low, a, b, c, d, e, f]);
+                Self { to, what: u32::from(port.0) << 16 }
             }
         }
     }
@@ -53,7 +54,7 @@ impl Packed {
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "the fields are taken out of their words")]
     pub(super) const fn way(self) -> Way {
-        let (port, mtu) = (PortId((self.what >> 16) as u16), (self.what >> 32) as u16);
+        let (port, mtu) = (PortId((self.what >> 16) as u16), (self.to >> 48) as u16);
         if self.what & SEAL == 0 {
             let [_, _, mac @ ..] = self.to.to_be_bytes();
             Way::Clear { port, mac: Mac(mac), mtu }
@@ -68,12 +69,37 @@ impl Packed {
 #[repr(C)]
 struct Entry {
     id: [u64; 5],
-    snapshot: u64,
-    way: Packed,
+    /// Epoch of the flow's ends when it was learnt.
+    epoch: u64,
+    to: u64,
+    what: u32,
+    /// Low half of the number of the snapshot it was last found to hold under.
+    snapshot: u32,
 }
 
 const ENTRY_OCTETS: usize = 64;
 const _: () = assert!(size_of::<Entry>() == ENTRY_OCTETS);
+
+/// The snapshot a burst works under.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now<'a> {
+    /// Its number, never 0.
+    pub(super) snapshot: u64,
+    /// What changed when.
+    pub(super) epochs: &'a Epochs,
+}
+
+impl Now<'_> {
+    #[allow(clippy::cast_possible_truncation, reason = "see `Flows::forget_the_old`")]
+    const fn short(&self) -> u32 {
+        self.snapshot as u32
+    }
+
+    fn epoch(&self, id: &FlowId) -> u64 {
+        let (src, dst) = id.addresses();
+        self.epochs.between(src, dst)
+    }
+}
 
 /// Flows remembered by a worker.
 const ENTRIES: usize = 1 << 15;
@@ -90,13 +116,15 @@ pub(super) struct Flows {
     start: usize,
     /// So that nobody outside can tell which flows meet in a window.
     seed: u64,
+    /// The upper part of the newest snapshot's number.
+    era: u64,
 }
 
 /// The first of the entries that a flow may stand in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place(u32);
 
-/// The entries as they are read by a burst.
+/// The entries as a burst looks for its flows.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     entries: &'a [Entry],
@@ -112,7 +140,7 @@ impl Flows {
             let _ = memory.advise(Advice::HugePage);
             memory.as_ptr().align_offset(ALIGN_OCTETS).min(ALIGN_OCTETS)
         });
-        Self { memory, start, seed }
+        Self { memory, start, seed, era: 0 }
     }
 
     /// Returns the entries for reading.
@@ -123,20 +151,77 @@ impl Flows {
         View { entries: entries.map_or(&[], |(entries, _)| entries), seed: self.seed }
     }
 
-    /// Remembers the way of a flow: in its own entry, else in one that holds no longer, else in its first.
-    pub(super) fn learn(&mut self, id: FlowId, snapshot: u64, way: Way) {
-        let first = self.view().place(&id);
+    #[inline]
+    fn entries_mut(&mut self) -> &mut [Entry] {
         let octets = self.memory.as_mut().and_then(|memory| memory.get_mut(self.start..)).unwrap_or_default();
-        let Ok((entries, _)) = <[Entry]>::mut_from_prefix_with_elems(octets, ENTRIES) else { return };
+        <[Entry]>::mut_from_prefix_with_elems(octets, ENTRIES).map_or(&mut [], |(entries, _)| entries)
+    }
+
+    /// Forgets everything before half of a snapshot's number comes round, so that equal halves are equal numbers.
+    #[inline]
+    pub(super) fn forget_the_old(&mut self, now: Now<'_>) {
+        let era = now.snapshot >> 31;
+        if era != self.era {
+            self.era = era;
+            self.entries_mut().fill(Entry::new_zeroed());
+        }
+    }
+
+    /// Calls `found` for each flow with its way, or with [`Packed::NONE`] where none is known that still holds.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the common case is one comparison")]
+    pub(super) fn ways<'f>(
+        &mut self,
+        flows: impl Iterator<Item = Option<(&'f FlowId, Place)>>,
+        now: Now<'_>,
+        mut found: impl FnMut(Packed),
+    ) {
+        let entries = self.entries_mut();
+        for flow in flows {
+            found(flow.map_or(Packed::NONE, |(id, place)| way(entries, id, place, now)));
+        }
+    }
+
+    /// Remembers the way of a flow: in its own entry, else in one that was not used under this snapshot, else in its first.
+    pub(super) fn learn(&mut self, id: FlowId, now: Now<'_>, way: Way) {
+        let first = self.view().place(&id);
+        let entries = self.entries_mut();
         let fits = |fit: &dyn Fn(&Entry) -> bool| {
             (0..WINDOW).map(|step| first.step(step)).find(|at| entries.get(*at).is_some_and(fit))
         };
         let own = fits(&|entry| entry.id == *id.words());
-        let at = own.or_else(|| fits(&|entry| entry.snapshot != snapshot)).unwrap_or(first.step(0));
+        let at = own.or_else(|| fits(&|entry| entry.snapshot != now.short())).unwrap_or(first.step(0));
+        let Packed { to, what } = Packed::of(way);
         if let Some(entry) = entries.get_mut(at) {
-            *entry = Entry { id: *id.words(), snapshot, way: Packed::of(way) };
+            *entry = Entry { id: *id.words(), epoch: now.epoch(&id), to, what, snapshot: now.short() };
         }
     }
+}
+
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "as above")]
+fn way(entries: &mut [Entry], id: &FlowId, place: Place, now: Now<'_>) -> Packed {
+    for step in 0..WINDOW {
+        let Some(entry) = entries.get_mut(place.step(step)) else { break };
+        if !id.is(&entry.id) {
+            continue;
+        }
+        if entry.snapshot == now.short() || holds_still(entry, id, now) {
+            return Packed { to: entry.to, what: entry.what };
+        }
+        break;
+    }
+    Packed::NONE
+}
+
+/// Whether an entry of an earlier snapshot holds under this one too.
+#[cold]
+fn holds_still(entry: &mut Entry, id: &FlowId, now: Now<'_>) -> bool {
+    if entry.epoch == now.epoch(id) {
+        entry.snapshot = now.short();
+        return true;
+    }
+    false
 }
 
 impl View<'_> {
@@ -150,18 +235,6 @@ impl View<'_> {
         }
         place
     }
-
-    /// Returns the way of a flow that was learnt under `snapshot`, or [`Packed::NONE`].
-    #[inline]
-    pub(super) fn way(&self, id: &FlowId, place: Place, snapshot: u64) -> Packed {
-        for step in 0..WINDOW {
-            let Some(entry) = self.entries.get(place.step(step)) else { break };
-            if id.is(&entry.id) && entry.snapshot == snapshot {
-                return entry.way;
-            }
-        }
-        Packed::NONE
-    }
 }
 
 impl Place {
@@ -174,6 +247,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::epochs::Host;
     use esp::wire::{FlowKey, Proto};
 
     fn id(flow: u16) -> FlowId {
@@ -192,10 +266,11 @@ mod tests {
         Way::Seal { slot, port: PortId(1), mtu: 1446, spread: false }
     }
 
-    fn find(flows: &Flows, id: FlowId, snapshot: u64) -> Option<Way> {
-        let view = flows.view();
-        let packed = view.way(&id, view.place(&id), snapshot);
-        (packed != Packed::NONE).then(|| packed.way())
+    fn find(flows: &mut Flows, id: FlowId, now: Now<'_>) -> Option<Way> {
+        let place = flows.view().place(&id);
+        let mut way = None;
+        flows.ways(std::iter::once(Some((&id, place))), now, |packed| way = Some(packed));
+        way.filter(|packed| *packed != Packed::NONE).map(Packed::way)
     }
 
     #[test]
@@ -212,27 +287,50 @@ mod tests {
         }
     }
 
+    const fn at(snapshot: u64, epochs: &Epochs) -> Now<'_> {
+        Now { snapshot, epochs }
+    }
+
     #[test]
-    fn a_way_holds_under_its_snapshot_and_for_its_flow() {
+    fn a_way_holds_for_its_flow_until_something_about_its_ends_changes() {
         let mut flows = Flows::new(7);
-        assert_eq!(find(&flows, id(1), 1), None);
-        flows.learn(id(1), 1, way(5));
-        assert_eq!(find(&flows, id(1), 1), Some(way(5)));
-        assert_eq!(find(&flows, id(1), 2), None);
-        assert_eq!(find(&flows, id(2), 1), None);
-        flows.learn(id(1), 2, way(6));
-        assert_eq!((find(&flows, id(1), 1), find(&flows, id(1), 2)), (None, Some(way(6))));
+        let mut epochs = Epochs::default();
+        assert_eq!(find(&mut flows, id(1), at(1, &epochs)), None);
+        flows.learn(id(1), at(1, &epochs), way(5));
+        assert_eq!(find(&mut flows, id(1), at(1, &epochs)), Some(way(5)));
+        assert_eq!(find(&mut flows, id(2), at(1, &epochs)), None);
+        epochs.touch(Host::of([10, 7, 7, 7].into()));
+        assert_eq!(find(&mut flows, id(1), at(2, &epochs)), Some(way(5)));
+        epochs.touch(Host::of([10, 2, 0, 1].into()));
+        assert_eq!(find(&mut flows, id(1), at(3, &epochs)), None);
+        flows.learn(id(1), at(3, &epochs), way(6));
+        assert_eq!(find(&mut flows, id(1), at(3, &epochs)), Some(way(6)));
+        epochs.touch_all();
+        assert_eq!(find(&mut flows, id(1), at(4, &epochs)), None);
+    }
+
+    #[test]
+    fn numbers_that_are_equal_by_half_are_not_taken_for_each_other() {
+        let mut flows = Flows::new(7);
+        let (old, mut epochs) = (Epochs::default(), Epochs::default());
+        epochs.touch_all();
+        flows.learn(id(1), Now { snapshot: 5, epochs: &old }, way(1));
+        let now = Now { snapshot: 5 + (1 << 32), epochs: &epochs };
+        flows.forget_the_old(now);
+        assert_eq!(find(&mut flows, id(1), now), None);
     }
 
     #[test]
     fn a_crowd_of_flows_finds_its_own_ways_or_none() {
         let mut flows = Flows::new(7);
+        let epochs = Epochs::default();
+        let now = Now { snapshot: 1, epochs: &epochs };
         let mut known = 0;
         for flow in 0..u16::MAX {
-            flows.learn(id(flow), 1, way(flow.into()));
+            flows.learn(id(flow), now, way(flow.into()));
         }
         for flow in 0..u16::MAX {
-            let found = find(&flows, id(flow), 1);
+            let found = find(&mut flows, id(flow), now);
             assert!(found.is_none() || found == Some(way(flow.into())));
             known += usize::from(found.is_some());
         }
@@ -240,14 +338,15 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_longer_makes_place_first() {
+    fn what_was_not_used_makes_place_first() {
         let mut flows = Flows::new(7);
+        let epochs = Epochs::default();
         for flow in 0..u16::MAX {
-            flows.learn(id(flow), 1, way(1));
+            flows.learn(id(flow), at(1, &epochs), way(1));
         }
         for flow in 0..1000 {
-            flows.learn(id(flow), 2, way(2));
+            flows.learn(id(flow), at(2, &epochs), way(2));
         }
-        assert!((0..1000).all(|flow| find(&flows, id(flow), 2) == Some(way(2))));
+        assert!((0..1000).all(|flow| find(&mut flows, id(flow), at(2, &epochs)) == Some(way(2))));
     }
 }

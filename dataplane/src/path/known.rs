@@ -10,7 +10,7 @@ use esp::wire::plain::{self, FlowId, Plain};
 use super::context::{Context, From, List, Packet};
 use super::counters::Stage;
 use super::decap::Inner;
-use super::flows::{Packed, Place, View, Way};
+use super::flows::{Now, Packed, Place, View, Way};
 use super::protect::{SealList, Sealing, hand_over};
 use super::seal::seal_and_send;
 use super::size::emit_clear;
@@ -81,7 +81,11 @@ fn follow<'t, P: Ports, K: Send + Sync, T>(
     strip: impl Fn(T, &Plain) -> Packet<P::Buf>,
     ends: impl Fn(&T) -> Option<u64>,
 ) {
-    let ways = ways(ctx.flows.view(), looks, ctx.snapshot);
+    let now = Now { snapshot: ctx.snapshot, epochs: &ctx.tables.epochs };
+    let mut ways: List<Packed> = List::new();
+    ctx.flows.forget_the_old(now);
+    let flows = looks.iter().map(|look| look.as_ref().map(|(plain, place)| (&plain.id, *place)));
+    ctx.flows.ways(flows, now, |packed| ways.push(packed));
     let (mut last, mut turn, mut order) = (Packed::NONE, None, Order::default());
     for ((packet, look), packed) in packets.drain(..).zip(looks).zip(ways) {
         if packed != last {
@@ -97,20 +101,6 @@ fn follow<'t, P: Ports, K: Send + Sync, T>(
             }
         }
     }
-}
-
-/// Finds the ways of a burst, which the looks have started to load.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "the list stays where it is written")]
-fn ways(view: View<'_>, looks: &List<Look>, snapshot: u64) -> List<Packed> {
-    let mut ways = List::new();
-    for look in looks {
-        ways.push(match look {
-            Some((plain, place)) => view.way(&plain.id, *place, snapshot),
-            None => Packed::NONE,
-        });
-    }
-    ways
 }
 
 /// Returns the IP packet in a frame for this station.
@@ -250,7 +240,7 @@ impl<P: Ports, K> Context<'_, P, K> {
     /// Remembers the way that a forwarded packet takes.
     pub(super) fn learn(&mut self, flow: &FlowKey, from: &From<'_, K>, way: Way) {
         if let Some(id) = entry(from).and_then(|entry| FlowId::of_key(flow, entry)) {
-            self.flows.learn(id, self.snapshot, way);
+            self.flows.learn(id, Now { snapshot: self.snapshot, epochs: &self.tables.epochs }, way);
         }
     }
 }

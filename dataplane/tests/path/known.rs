@@ -5,11 +5,12 @@ use dataplane::ports::PortId;
 use dataplane::tables::hop::Hop;
 use esp::DropReason;
 use proptest::prelude::*;
+use shm_protocol::policy::{Action, PolicyDirection};
 use shm_protocol::sa::Limit;
 
 use crate::gateway::{Gateway, LAN, Plan, WAN};
 use crate::pair::Pair;
-use crate::records::{Side, Tunnel};
+use crate::records::{Side, Tunnel, plain_policy};
 use crate::wire::{DF, MF, Packet, UDP};
 
 fn a_to_b(text: &[u8]) -> Packet {
@@ -59,6 +60,29 @@ fn a_remembered_way_ends_with_its_policy() {
     pair.a.poll();
     assert_eq!(pair.a.sent(WAN).len(), 0);
     pair.a.only_drops(DropReason::OutboundNoPolicy, 1);
+}
+
+#[test]
+fn a_change_about_one_host_leaves_the_ways_of_the_others() {
+    let tunnel = Tunnel::new(1, 1);
+    let mut a = Plan::new(Side::A).start(&[&tunnel]);
+    let block = |a: &mut Gateway, slot, host| {
+        let nets = ("10.1.0.0/16", host);
+        let policy = plain_policy(slot, PolicyDirection::Out, 1, nets, Action::Block);
+        a.commit(|changes| {
+            changes.put_policy(&policy);
+        });
+    };
+    for (slot, text) in (0..).zip([b"0", b"1", b"2"]) {
+        a.host_sends(LAN, &a_to_b(text));
+        a.poll();
+        assert_eq!(known(&a), u64::from(slot));
+        block(&mut a, slot, ["10.2.7.1/32", "10.2.7.2/32", "10.2.0.9/32"][slot as usize]);
+    }
+    assert_eq!(a.to_peer().len(), 3);
+    a.host_sends(LAN, &a_to_b(b"3"));
+    a.poll();
+    a.only_drops(DropReason::OutboundBlocked, 1);
 }
 
 #[test]

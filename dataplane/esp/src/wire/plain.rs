@@ -69,6 +69,26 @@ impl FlowId {
         Some(Self::new(words, family, key.proto.get(), [a, b, c, d], entry))
     }
 
+    /// Returns source and destination.
+    #[must_use]
+    pub fn addresses(&self) -> (IpAddr, IpAddr) {
+        let [a, b, c, d, rest] = self.0;
+        if rest & IPV6 == 0 {
+            let [e, f, g, h, i, j, k, l] = a.to_ne_bytes();
+            return (IpAddr::from([e, f, g, h]), IpAddr::from([i, j, k, l]));
+        }
+        let join = |high: u64, low: u64| {
+            let mut octets = [0; 16];
+            for (octet, value) in
+                octets.iter_mut().zip(high.to_ne_bytes().into_iter().chain(low.to_ne_bytes()))
+            {
+                *octet = value;
+            }
+            IpAddr::from(octets)
+        };
+        (join(a, b), join(c, d))
+    }
+
     /// Mixes the id and a seed into a number whose low bits are as good as its high ones.
     #[must_use]
     #[inline]
@@ -164,7 +184,7 @@ impl Plain {
     fn of_v6(packet: &[u8], entry: u32) -> Option<Self> {
         let (header, _) = packet.split_first_chunk::<{ ipv6::HEADER_OCTETS }>()?;
         let [_, _, _, _, l0, l1, proto, hop_limit, addresses @ ..] = header;
-        let octets = u16::from_be_bytes([*l0, *l1]).checked_add(ipv6::HEADER_OCTETS as u16)?;
+        let octets = u16::from_be_bytes([*l0, *l1]).checked_add(HEADER6_OCTETS)?;
         let upper = packet.get(ipv6::HEADER_OCTETS..usize::from(octets))?;
         let ports = *upper.first_chunk()?;
         if *hop_limit <= 1 || !has_plain_ports(*proto, upper) {
@@ -173,6 +193,9 @@ impl Plain {
         Some(Self { id: FlowId::new(words6(addresses), IPV6, *proto, ports, entry), octets })
     }
 }
+
+const HEADER6_OCTETS: u16 = 40;
+const _: () = assert!(HEADER6_OCTETS as usize == ipv6::HEADER_OCTETS);
 
 /// Shortest plain packet: IPv4 and UDP. Units: octets.
 const HEAD_OCTETS: usize = ipv4::HEADER_OCTETS + super::udp::HEADER_OCTETS;
@@ -253,6 +276,7 @@ mod tests {
         assert_eq!(usize::from(plain.octets), ip.total_octets());
         assert_eq!(FlowId::of_key(&key, entry), Some(plain.id));
         assert_eq!(ends(packet), Some(plain.id.ends()));
+        assert_eq!(plain.id.addresses(), (key.src, key.dst));
         let (mut passed, mut expected) = (packet.to_vec(), packet.to_vec());
         assert_eq!(decrement_ttl(&mut expected), Ok(()));
         plain.pass(&mut passed);
