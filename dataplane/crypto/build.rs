@@ -1,7 +1,7 @@
 //! Builds the IPSec_MB shim and sets `cfg(ipsec_mb)` where the distribution's header is installed.
 //!
 //! IPSec_MB 1.3 ships no pkg-config file, so the probe is whether its header compiles. A header that compiles and
-//! does not match the shim's assertions fails the build; a missing one leaves RustCrypto alone, with a warning.
+//! does not match the shim's assertions fails the build; a missing one leaves it out, with a warning.
 
 use std::env;
 
@@ -18,7 +18,7 @@ fn main() {
     }
     let header = cc::Build::new().file("shim/probe.c").cargo_warnings(false).try_expand();
     if header.is_err() {
-        println!("cargo::warning=intel-ipsec-mb.h (libipsec-mb-dev) not found: AEAD by RustCrypto alone");
+        println!("cargo::warning=intel-ipsec-mb.h (libipsec-mb-dev) not found: no AEAD by IPSec_MB");
         return;
     }
     cc::Build::new().file("shim/ipsec_mb.c").std("c11").warnings(true).compile("espalier_ipsec_mb");

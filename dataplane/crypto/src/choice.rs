@@ -11,6 +11,8 @@ pub enum Choice {
     /// The fastest that runs here, by measuring.
     #[default]
     Auto,
+    /// The code of this crate for VAES and AVX-512, or an error.
+    Vaes,
     /// IPSec_MB in its faster call form, or an error.
     IpsecMb,
     /// RustCrypto.
@@ -19,13 +21,14 @@ pub enum Choice {
 
 impl Choice {
     /// Every choice, in the order of the manual.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::IpsecMb, Self::RustCrypto];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Vaes, Self::IpsecMb, Self::RustCrypto];
 
     /// Returns the word of the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Vaes => "vaes",
             Self::IpsecMb => "ipsec-mb",
             Self::RustCrypto => "rustcrypto",
         }
@@ -41,6 +44,8 @@ impl Choice {
 /// Whose code does the AEAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
+    /// The code of this crate for VAES and AVX-512.
+    Vaes,
     /// The distribution's IPSec_MB.
     IpsecMb,
     /// RustCrypto's `aes-gcm`.
@@ -50,6 +55,7 @@ pub enum Backend {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Vaes => "VAES",
             Self::IpsecMb => "IPSec_MB",
             Self::RustCrypto => "RustCrypto",
         })
@@ -77,6 +83,8 @@ impl fmt::Display for CallForm {
 /// A backend in one of the forms it can be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
+    /// The code of this crate for VAES and AVX-512, one call for a burst.
+    Vaes,
     /// IPSec_MB, one submission for a burst.
     IpsecMbBurst,
     /// IPSec_MB, one call a packet.
@@ -87,12 +95,13 @@ pub enum Method {
 
 impl Method {
     /// Every method, the portable one last.
-    pub const ALL: [Self; 3] = [Self::IpsecMbBurst, Self::IpsecMbDirect, Self::RustCrypto];
+    pub const ALL: [Self; 4] = [Self::Vaes, Self::IpsecMbBurst, Self::IpsecMbDirect, Self::RustCrypto];
 
     /// Returns whose code it is.
     #[must_use]
     pub const fn backend(self) -> Backend {
         match self {
+            Self::Vaes => Backend::Vaes,
             Self::IpsecMbBurst | Self::IpsecMbDirect => Backend::IpsecMb,
             Self::RustCrypto => Backend::RustCrypto,
         }
@@ -102,15 +111,29 @@ impl Method {
     #[must_use]
     pub const fn call_form(self) -> CallForm {
         match self {
-            Self::IpsecMbBurst => CallForm::Burst,
+            Self::Vaes | Self::IpsecMbBurst => CallForm::Burst,
             Self::IpsecMbDirect | Self::RustCrypto => CallForm::Direct,
         }
     }
 
-    /// Returns those of [`Method::ALL`] that this build contains.
+    /// Returns those of [`Method::ALL`] that this build contains and this processor can run.
     pub fn built() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|method| cfg!(ipsec_mb) || method.backend() == Backend::RustCrypto)
+        Self::ALL.into_iter().filter(|method| match method.backend() {
+            Backend::Vaes => has_vaes(),
+            Backend::IpsecMb => cfg!(ipsec_mb),
+            Backend::RustCrypto => true,
+        })
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_vaes() -> bool {
+    crate::vaes::Cpu::detect().is_ok()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn has_vaes() -> bool {
+    false
 }
 
 impl fmt::Display for Method {
@@ -122,6 +145,12 @@ impl fmt::Display for Method {
 /// Why a backend does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Error {
+    /// The processor lacks something that the code for VAES needs.
+    #[error("this processor has no {name}, so the VAES code does not run")]
+    Feature {
+        /// The first feature that is missing, as the processor's manual writes it.
+        name: &'static str,
+    },
     /// The build found no IPSec_MB, or its feature was off, or the target is not x86-64 Linux.
     #[error("this build is without IPSec_MB")]
     NotBuilt,

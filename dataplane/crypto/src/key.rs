@@ -11,6 +11,8 @@ use crate::arena::{Arena, Cell};
 #[cfg(ipsec_mb)]
 use crate::ipsec_mb;
 use crate::rustcrypto;
+#[cfg(target_arch = "x86_64")]
+use crate::vaes;
 
 /// An expanded key of one SA and direction, shared by all workers. Dropping it zeroizes it and takes the arena's lock,
 /// so the control thread is the one to do it.
@@ -21,6 +23,8 @@ pub struct Key {
 
 /// Every key knows its backend, so that an engine of another backend still seals and opens with it.
 enum State {
+    #[cfg(target_arch = "x86_64")]
+    Vaes(Cell<vaes::Schedule>),
     #[cfg(ipsec_mb)]
     IpsecMb {
         schedule: Cell<ipsec_mb::Schedule>,
@@ -30,6 +34,18 @@ enum State {
 }
 
 impl Key {
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn for_vaes(
+        cpu: vaes::Cpu,
+        arena: &Arc<Arena<vaes::Schedule>>,
+        algorithm: Algorithm,
+        key: &[u8],
+    ) -> Result<Self, KeyError> {
+        let schedule = vaes::Schedule::expand(cpu, arena, algorithm, key);
+        scrub_stack();
+        Ok(Self { algorithm, state: State::Vaes(schedule?) })
+    }
+
     #[cfg(ipsec_mb)]
     pub(crate) fn for_ipsec_mb(
         calls: &'static ipsec_mb::Calls,
@@ -80,6 +96,12 @@ impl Key {
         #[cfg(not(ipsec_mb))]
         let _ = text_octets;
         match &self.state {
+            #[cfg(target_arch = "x86_64")]
+            State::Vaes(schedule) => {
+                for part in vaes::Schedule::touched(self.algorithm) {
+                    schedule.prefetch(part);
+                }
+            }
             #[cfg(ipsec_mb)]
             State::IpsecMb { schedule, calls } => {
                 for part in calls.touched(self.algorithm, text_octets) {
@@ -90,11 +112,24 @@ impl Key {
         }
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn vaes(&self) -> Option<(Algorithm, &vaes::Schedule)> {
+        match &self.state {
+            State::Vaes(schedule) => Some((self.algorithm, schedule)),
+            #[cfg(ipsec_mb)]
+            State::IpsecMb { .. } => None,
+            State::RustCrypto(_) => None,
+        }
+    }
+
     #[cfg(ipsec_mb)]
     #[inline]
     pub(crate) fn ipsec_mb(&self) -> Option<(Algorithm, &ipsec_mb::Schedule)> {
         match &self.state {
             State::IpsecMb { schedule, .. } => Some((self.algorithm, schedule)),
+            #[cfg(target_arch = "x86_64")]
+            State::Vaes(_) => None,
             State::RustCrypto(_) => None,
         }
     }
@@ -103,6 +138,8 @@ impl Key {
     #[inline]
     pub(crate) fn seal_one(job: &mut Job<'_, Self>) {
         match &job.key.state {
+            #[cfg(target_arch = "x86_64")]
+            State::Vaes(schedule) => vaes::seal_one((job.key.algorithm, schedule), job),
             #[cfg(ipsec_mb)]
             State::IpsecMb { schedule, calls } => {
                 calls.seal((job.key.algorithm, schedule), packet(&job.nonce, &job.aad, job.text, job.icv));
@@ -117,6 +154,8 @@ impl Key {
     #[inline]
     pub(crate) fn open_one(job: &mut Job<'_, Self>) {
         job.verified = match &job.key.state {
+            #[cfg(target_arch = "x86_64")]
+            State::Vaes(schedule) => vaes::open_one((job.key.algorithm, schedule), job),
             #[cfg(ipsec_mb)]
             State::IpsecMb { schedule, calls } => {
                 calls.open((job.key.algorithm, schedule), packet(&job.nonce, &job.aad, job.text, job.icv))
@@ -177,6 +216,8 @@ mod tests {
             let key = Key::for_rustcrypto(&arena, algorithm, octets).unwrap();
             let at = match &key.state {
                 State::RustCrypto(cell) => address(cell),
+                #[cfg(target_arch = "x86_64")]
+                State::Vaes(_) => panic!("asked for RustCrypto"),
                 #[cfg(ipsec_mb)]
                 State::IpsecMb { .. } => panic!("asked for RustCrypto"),
             };
@@ -194,6 +235,21 @@ mod tests {
             let key =
                 Key::for_ipsec_mb(ipsec_mb::Calls::current().unwrap(), &arena, algorithm, octets).unwrap();
             let State::IpsecMb { schedule, .. } = &key.state else { panic!("a key of IPSec_MB") };
+            let at = address(schedule);
+            drop(key);
+            assert!(free_octets(&arena, at).iter().all(|octet| *octet == 0));
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_dropped_key_of_vaes_leaves_only_zeros_in_its_cell() {
+        let Ok(cpu) = vaes::Cpu::detect() else { return };
+        for algorithm in Algorithm::ALL {
+            let octets = &[0x3c; 32][..algorithm.key_octets()];
+            let arena = Arena::new();
+            let key = Key::for_vaes(cpu, &arena, algorithm, octets).unwrap();
+            let State::Vaes(schedule) = &key.state else { panic!("a key of the VAES code") };
             let at = address(schedule);
             drop(key);
             assert!(free_octets(&arena, at).iter().all(|octet| *octet == 0));

@@ -1,4 +1,5 @@
-//! Burst AEAD behind the trait [`esp::aead::Aead`]: IPSec_MB where the build found it, RustCrypto everywhere.
+//! Burst AEAD behind the trait [`esp::aead::Aead`]: code of our own where the processor has VAES and AVX-512, IPSec_MB
+//! where the build found it, RustCrypto everywhere.
 //!
 //! The control thread makes one [`Crypto`], expands every key with it and takes one [`Engine`] per worker from it.
 //! Which backend runs and how it is called is chosen by measuring when [`Crypto::new`] runs, or by the configuration.
@@ -15,6 +16,8 @@ mod ipsec_mb;
 mod key;
 mod measure;
 mod rustcrypto;
+#[cfg(target_arch = "x86_64")]
+mod vaes;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -29,7 +32,7 @@ pub use engine::Engine;
 pub use key::Key;
 pub use measure::{Floor, measure_floor};
 
-/// What one trial at start may take. Three methods are tried at three lengths.
+/// What one trial at start may take. Four methods are tried at three lengths.
 const TRIAL: Duration = Duration::from_micros(500);
 
 /// The process's AEAD: a chosen backend and call form, and the memory that holds the expanded keys.
@@ -37,7 +40,7 @@ pub struct Crypto {
     method: Method,
     schedule: Schedule,
     trials: Vec<Floor>,
-    absent: Option<Error>,
+    absent: Vec<Error>,
 }
 
 impl Crypto {
@@ -46,6 +49,7 @@ impl Crypto {
     pub fn new(choice: Choice) -> Result<Self, Error> {
         let candidates: &[Method] = match choice {
             Choice::Auto => &Method::ALL,
+            Choice::Vaes => return Self::with_method(Method::Vaes),
             Choice::IpsecMb => &[Method::IpsecMbBurst, Method::IpsecMbDirect],
             Choice::RustCrypto => return Self::with_method(Method::RustCrypto),
         };
@@ -57,7 +61,7 @@ impl Crypto {
     /// Errors: what keeps the backend from running.
     pub fn with_method(method: Method) -> Result<Self, Error> {
         let schedule = Schedule::new(method.backend())?;
-        Ok(Self { method, schedule, trials: Vec::new(), absent: None })
+        Ok(Self { method, schedule, trials: Vec::new(), absent: Vec::new() })
     }
 
     /// Returns the backend and the call form in use.
@@ -70,6 +74,8 @@ impl Crypto {
     #[must_use]
     pub fn memory(&self) -> Memory {
         match &self.schedule {
+            #[cfg(target_arch = "x86_64")]
+            Schedule::Vaes(_, arena) => arena.memory(),
             #[cfg(ipsec_mb)]
             Schedule::IpsecMb(_, arena) => arena.memory(),
             Schedule::RustCrypto(arena) => arena.memory(),
@@ -100,7 +106,7 @@ impl Crypto {
                 let _ = write!(line, "; {} {}{unit}", first.method, costs.join("/"));
             }
         }
-        if let Some(absent) = self.absent {
+        for absent in &self.absent {
             let _ = write!(line, "; {absent}");
         }
         if let Some(errno) = self.memory().lock_refused_errno {
@@ -113,6 +119,8 @@ impl Crypto {
 
 /// How keys of one backend are expanded, and where they live.
 enum Schedule {
+    #[cfg(target_arch = "x86_64")]
+    Vaes(vaes::Cpu, Arc<Arena<vaes::Schedule>>),
     #[cfg(ipsec_mb)]
     IpsecMb(&'static ipsec_mb::Calls, Arc<Arena<ipsec_mb::Schedule>>),
     RustCrypto(Arc<Arena<rustcrypto::Schedule>>),
@@ -121,6 +129,10 @@ enum Schedule {
 impl Schedule {
     fn new(backend: Backend) -> Result<Self, Error> {
         match backend {
+            #[cfg(target_arch = "x86_64")]
+            Backend::Vaes => Ok(Self::Vaes(vaes::Cpu::detect()?, Arena::new())),
+            #[cfg(not(target_arch = "x86_64"))]
+            Backend::Vaes => Err(Error::Feature { name: "VAES" }),
             #[cfg(ipsec_mb)]
             Backend::IpsecMb => Ok(Self::IpsecMb(ipsec_mb::Calls::current()?, Arena::new())),
             #[cfg(not(ipsec_mb))]
@@ -131,6 +143,8 @@ impl Schedule {
 
     fn name(&self) -> String {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes(..) => Backend::Vaes.to_string(),
             #[cfg(ipsec_mb)]
             Self::IpsecMb(..) => format!("{} {}", Backend::IpsecMb, ipsec_mb::version()),
             Self::RustCrypto(_) => Backend::RustCrypto.to_string(),
@@ -143,6 +157,8 @@ impl KeySchedule for Crypto {
 
     fn expand(&self, algorithm: Algorithm, key: &[u8]) -> Result<Key, KeyError> {
         match &self.schedule {
+            #[cfg(target_arch = "x86_64")]
+            Schedule::Vaes(cpu, arena) => Key::for_vaes(*cpu, arena, algorithm, key),
             #[cfg(ipsec_mb)]
             Schedule::IpsecMb(calls, arena) => Key::for_ipsec_mb(calls, arena, algorithm, key),
             Schedule::RustCrypto(arena) => Key::for_rustcrypto(arena, algorithm, key),
@@ -159,6 +175,16 @@ mod tests {
         let crypto = Crypto::new(Choice::RustCrypto).unwrap();
         assert_eq!(crypto.method(), Method::RustCrypto);
         assert!(crypto.describe().starts_with("AEAD by RustCrypto"));
+        match Crypto::new(Choice::Vaes) {
+            Ok(crypto) => {
+                assert_eq!(crypto.method(), Method::Vaes);
+                assert_eq!(crypto.describe().split(';').next(), Some("AEAD by VAES"));
+            }
+            Err(error) => assert!(
+                matches!(error, Error::Feature { .. })
+                    && Method::built().all(|method| method != Method::Vaes)
+            ),
+        }
         match Crypto::new(Choice::IpsecMb) {
             Ok(crypto) => {
                 assert_eq!(crypto.method().backend(), Backend::IpsecMb);
@@ -175,6 +201,9 @@ mod tests {
         let line = crypto.describe();
         assert!(line.contains("at 64/512/1408 octets") && !line.contains('\n'), "{line}");
         assert_eq!(line.contains("without IPSec_MB"), !cfg!(ipsec_mb), "{line}");
+        let vaes = Method::built().any(|method| method == Method::Vaes);
+        assert_eq!(line.contains("VAES, burst calls"), vaes, "{line}");
+        assert_eq!(line.contains("so the VAES code does not run"), !vaes, "{line}");
     }
 
     #[test]

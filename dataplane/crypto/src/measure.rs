@@ -53,15 +53,15 @@ pub fn measure_floor(algorithm: Algorithm, text_octets: usize, each: Duration) -
 pub(crate) struct Trial {
     pub(crate) best: Method,
     pub(crate) floors: Vec<Floor>,
-    /// Why a candidate did not take part.
-    pub(crate) absent: Option<Error>,
+    /// Why candidates did not take part, each reason once.
+    pub(crate) absent: Vec<Error>,
 }
 
 /// Measures the candidates with AES-128-GCM, `each` per candidate and length, and picks the one with the lowest sum.
 /// Errors: what kept the last candidate from running, if none runs.
 pub(crate) fn trial(candidates: &[Method], each: Duration) -> Result<Trial, Error> {
     let mut floors = Vec::new();
-    let mut absent = None;
+    let mut absent = Vec::new();
     let mut best: Option<(Method, f64)> = None;
     for method in candidates {
         let tried: Result<Vec<_>, _> = TRIAL_TEXTS
@@ -76,12 +76,13 @@ pub(crate) fn trial(candidates: &[Method], each: Duration) -> Result<Trial, Erro
                 }
                 floors.extend(tried);
             }
-            Err(error) => absent = Some(error),
+            Err(error) if absent.contains(&error) => {}
+            Err(error) => absent.push(error),
         }
     }
     match best {
         Some((best, _)) => Ok(Trial { best, floors, absent }),
-        None => Err(absent.unwrap_or(Error::NotBuilt)),
+        None => Err(absent.pop().unwrap_or(Error::NotBuilt)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Backend: RustCrypto's `aes-gcm`. Portable, and the oracle that IPSec_MB is tested against.
+//! Backend: RustCrypto's `aes-gcm`. Portable, and the oracle that the others are tested against.
 
 use aes_gcm::aead::KeyInit;
 use aes_gcm::aead::inout::InOutBuf;

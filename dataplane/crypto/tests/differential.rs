@@ -1,4 +1,4 @@
-//! IPSec_MB in both call forms against RustCrypto: same octets, same verdicts.
+//! Every other method against RustCrypto: same octets, same verdicts.
 
 mod support;
 

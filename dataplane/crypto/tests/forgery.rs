@@ -131,3 +131,43 @@ fn a_forged_packet_in_a_burst_spoils_no_other() {
         }
     }
 }
+
+#[test]
+fn each_flipped_bit_is_found_and_spoils_no_other_packet_of_the_burst() {
+    for mut rig in Rig::all() {
+        for (text_octets, esn) in [(29, true), (44, false), (68, true), (100, false), (300, true)] {
+            let genuine: Vec<_> =
+                (0..3).map(|n| packet(n, Algorithm::Aes128Gcm16, esn, text_octets)).collect();
+            let mut sealed = genuine.clone();
+            rig.seal(&mut sealed);
+            let aad_octets = sealed[0].aad.as_slice().len();
+            for bit in 0..8 * (text_octets + 16 + 12 + aad_octets) {
+                let (mut at, flip) = (bit / 8, 1 << (bit % 8));
+                let mut packets = sealed.clone();
+                let forged = bit % 3;
+                let Packet { text, icv, nonce, aad, .. } = &mut packets[forged];
+                let parts: [&mut [u8]; 4] = [
+                    text,
+                    icv,
+                    nonce,
+                    match aad {
+                        Aad::Short(octets) => octets,
+                        Aad::Esn(octets) => octets,
+                    },
+                ];
+                for part in parts {
+                    if let Some(octet) = part.get_mut(at) {
+                        *octet ^= flip;
+                        break;
+                    }
+                    at -= part.len();
+                }
+                let verified = rig.open(&mut packets);
+                for n in 0..3 {
+                    assert_eq!(verified[n], n != forged, "{} {text_octets} bit {bit}", rig.method);
+                    assert!(n == forged || packets[n].text == genuine[n].text);
+                }
+            }
+        }
+    }
+}
