@@ -273,11 +273,13 @@ fn unprotected(value: &Spanned<String>) -> Result<Unprotected, Problem> {
 fn backend(value: &Spanned<String>) -> Result<Backend, Problem> {
     match value.get_ref().as_str() {
         "auto" => Ok(Backend::Auto),
+        "vaes" => Ok(Backend::Vaes),
         "ipsec-mb" => Ok(Backend::IpsecMb),
         "rustcrypto" => Ok(Backend::RustCrypto),
-        other => {
-            Err(Problem::Choice { value: other.into(), choices: "\"auto\", \"ipsec-mb\" or \"rustcrypto\"" })
-        }
+        other => Err(Problem::Choice {
+            value: other.into(),
+            choices: "\"auto\", \"vaes\", \"ipsec-mb\" or \"rustcrypto\"",
+        }),
     }
 }
 

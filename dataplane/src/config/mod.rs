@@ -70,6 +70,8 @@ pub enum Backend {
     /// The fastest by measurement at start.
     #[default]
     Auto,
+    /// The engine's own code for VAES and AVX-512.
+    Vaes,
     /// The distribution's IPSec_MB.
     IpsecMb,
     /// RustCrypto.

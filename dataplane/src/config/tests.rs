@@ -179,7 +179,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "\"auto\"",
         "\"openssl\"",
-        "gw.toml:10: crypto.backend: \"openssl\" is not known; write \"auto\", \"ipsec-mb\" or \"rustcrypto\"",
+        "gw.toml:10: crypto.backend: \"openssl\" is not known; write \"auto\", \"vaes\", \"ipsec-mb\" or \"rustcrypto\"",
     ),
     (
         "\"127.0.0.1:9111\"",

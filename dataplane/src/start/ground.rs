@@ -87,6 +87,7 @@ impl Devices {
 fn choice(backend: Backend) -> Choice {
     match backend {
         Backend::Auto => Choice::Auto,
+        Backend::Vaes => Choice::Vaes,
         Backend::IpsecMb => Choice::IpsecMb,
         Backend::RustCrypto => Choice::RustCrypto,
     }
