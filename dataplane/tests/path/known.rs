@@ -68,7 +68,7 @@ fn a_change_about_one_host_leaves_the_ways_of_the_others() {
     let mut a = Plan::new(Side::A).start(&[&tunnel]);
     let block = |a: &mut Gateway, slot, host| {
         let nets = ("10.1.0.0/16", host);
-        let policy = plain_policy(slot, PolicyDirection::Out, 1, nets, Action::Block);
+        let policy = plain_policy(slot, PolicyDirection::Out, 1, nets, Action::Discard);
         a.commit(|changes| {
             changes.put_policy(&policy);
         });
