@@ -195,7 +195,12 @@ pub fn finish(flows: impl IntoIterator<Item = Flow>) -> Result<Vec<FlowReport>> 
 impl FlowReport {
     /// Reports whether every datagram arrived exactly once.
     pub fn is_perfect(&self) -> bool {
-        self.lost == 0 && self.duplicated == 0 && self.foreign == 0
+        self.lost == 0 && self.is_clean()
+    }
+
+    /// Reports whether what arrived was sent, and arrived once.
+    pub fn is_clean(&self) -> bool {
+        self.duplicated == 0 && self.foreign == 0
     }
 }
 
