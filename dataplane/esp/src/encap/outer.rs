@@ -206,7 +206,8 @@ impl Outer {
     /// Copies the template and patches length, identification, DSCP, ECN, flags and header checksum.
     #[inline]
     fn patch4(&self, ip: &mut [u8; ipv4::HEADER_OCTETS], inner: &Inner, total_octets: u16, ident: u16) {
-        let [.., ttl, proto, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = self.template4();
+        let (words, _) = self.template.as_chunks::<4>();
+        let [_, _, [ttl, proto, _, _], src, dst, ..] = words else { return };
         let tos = inner.tos & self.tos_copied | self.tos_fixed;
         let [no, yes, six] = self.df;
         let flags = match inner.df {
@@ -214,19 +215,18 @@ impl Outer {
             InnerDf::Yes => yes,
             InnerDf::Six => six,
         };
+        let start = u32::from(IPV4_VERSION_IHL) << 24 | u32::from(tos) << 16 | u32::from(total_octets);
+        let second = u32::from(ident) << 16 | u32::from(flags);
         let sum = u32::from(self.sum) + u32::from(tos) + u32::from(total_octets);
-        let sum = checksum::fold32(sum + u32::from(ident) + u32::from(flags));
-        let ([a, b], [c, d], [e, f], [g, h]) =
-            (total_octets.to_be_bytes(), ident.to_be_bytes(), flags.to_be_bytes(), (!sum).to_be_bytes());
-        *ip = [IPV4_VERSION_IHL, tos, a, b, c, d, e, f, ttl, proto, g, h, s0, s1, s2, s3, d0, d1, d2, d3];
-    }
-
-    #[inline]
-    const fn template4(&self) -> [u8; ipv4::HEADER_OCTETS] {
-        match self.template.first_chunk() {
-            Some(template) => *template,
-            None => [0; ipv4::HEADER_OCTETS],
-        }
+        let sum = !checksum::fold32(sum + u32::from(ident) + u32::from(flags));
+        let third = u32::from(*ttl) << 24 | u32::from(*proto) << 16 | u32::from(sum);
+        let (places, _) = ip.as_chunks_mut::<4>();
+        let [a, b, c, d, e] = places else { return };
+        *a = start.to_be_bytes();
+        *b = second.to_be_bytes();
+        *c = third.to_be_bytes();
+        *d = *src;
+        *e = *dst;
     }
 
     /// Copies the template and patches length, DSCP and ECN.

@@ -48,6 +48,16 @@ pub fn of(octets: &[u8]) -> u16 {
     !fold(sum(octets, 0))
 }
 
+/// Tells whether the checksum in an IPv4 header without options is right. RFC: 1071.
+#[must_use]
+#[inline]
+pub fn is_right(header: &[u8; 20]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    // A one's complement sum is 0 when the number is a multiple of 0xffff, in either order of the octets.
+    let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    sum != 0 && sum % 0xffff == 0
+}
+
 /// Returns the checksum after one word under it changed from `old` to `new`.
 #[must_use]
 #[inline]
@@ -76,6 +86,20 @@ const fn low(sum: u64) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_is_right_when_its_sum_is() {
+        let mut header = [0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0xb8, 0x61, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0, 0xc7];
+        assert!(is_right(&header) && of(&header) == 0);
+        for at in 0..20 {
+            for bit in 0..8 {
+                header[at] ^= 1 << bit;
+                assert_eq!(is_right(&header), of(&header) == 0);
+                assert!(!is_right(&header));
+                header[at] ^= 1 << bit;
+            }
+        }
+    }
 
     #[test]
     fn a_short_sum_folds_as_a_long_one() {

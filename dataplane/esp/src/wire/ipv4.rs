@@ -66,7 +66,10 @@ impl<'a> Ipv4<'a> {
     #[must_use]
     #[inline]
     pub fn checksum_ok(&self) -> bool {
-        checksum::of(self.header_with_options()) == 0
+        match <&[u8; HEADER_OCTETS]>::try_from(self.header_with_options()) {
+            Ok(header) => checksum::is_right(header),
+            Err(_) => checksum::of(self.header_with_options()) == 0,
+        }
     }
 
     /// Returns the source address.

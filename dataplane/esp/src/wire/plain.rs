@@ -149,18 +149,20 @@ impl Plain {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as above")]
     fn of_v4(packet: &[u8], head: &[u8; HEAD_OCTETS], entry: u32) -> Option<Self> {
-        let [_, _, l0, l1, _, _, f0, f1, ttl, proto, _, _, s0, s1, s2, s3, d0, d1, d2, d3, ports @ ..] =
-            *head;
-        let header = head.first_chunk::<{ ipv4::HEADER_OCTETS }>()?;
-        let octets = u16::from_be_bytes([l0, l1]);
-        let [p0, p1, p2, p3, ..] = ports;
-        let whole = u16::from_be_bytes([f0, f1]) & !ipv4::DONT_FRAGMENT == 0;
+        let ([version, fragment, ttl, src, dst, ports, _], _) = head.as_chunks::<4>() else { return None };
+        let (version, fragment) = (u32::from_be_bytes(*version), u32::from_be_bytes(*fragment));
+        let [ttl, proto, _, _] = *ttl;
+        let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (*src, *dst);
+        #[allow(clippy::cast_possible_truncation, reason = "the total length is the low half of the first word")]
+        let octets = version as u16;
+        let whole = fragment & u32::from(!ipv4::DONT_FRAGMENT) == 0;
         let upper = packet.get(ipv4::HEADER_OCTETS..usize::from(octets))?;
-        if !whole || ttl <= 1 || checksum::of(header) != 0 || !has_plain_ports(proto, upper) {
+        let header = head.first_chunk()?;
+        if !has_plain_ports(proto, upper) || !whole || ttl <= 1 || !checksum::is_right(header) {
             return None;
         }
         let addresses = u64::from_ne_bytes([s0, s1, s2, s3, d0, d1, d2, d3]);
-        Some(Self { id: FlowId::new([addresses, 0, 0, 0], 0, proto, [p0, p1, p2, p3], entry), octets })
+        Some(Self { id: FlowId::new([addresses, 0, 0, 0], 0, proto, *ports, entry), octets })
     }
 
     /// Takes one from the TTL or hop limit of the packet that this was found of.
@@ -168,12 +170,12 @@ impl Plain {
     pub fn pass(&self, packet: &mut [u8]) {
         let [.., rest] = self.id.0;
         if rest & IPV6 == 0 {
-            if let Some([_, _, _, _, _, _, _, _, ttl, proto, s0, s1]) = packet.first_chunk_mut() {
-                let old = u16::from_be_bytes([*ttl, *proto]);
+            if let Some([_, _, _, _, _, _, _, _, ttl, _, s0, s1]) = packet.first_chunk_mut() {
                 *ttl = ttl.wrapping_sub(1);
-                let sum =
-                    checksum::update(u16::from_be_bytes([*s0, *s1]), old, u16::from_be_bytes([*ttl, *proto]));
-                [*s0, *s1] = sum.to_be_bytes();
+                // The word of the TTL is less by 0x100, so the checksum is more by it. RFC 1624 section 3.
+                let (sum, carry) = u16::from_be_bytes([*s0, *s1]).overflowing_add(0x100);
+                let sum = sum + u16::from(carry);
+                [*s0, *s1] = if sum == u16::MAX { [0, 0] } else { sum.to_be_bytes() };
             }
         } else if let Some([_, _, _, _, _, _, _, hop_limit]) = packet.first_chunk_mut() {
             *hop_limit = hop_limit.wrapping_sub(1);
