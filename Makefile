@@ -1,15 +1,16 @@
 # What a person types; CI calls the same. PROFILE=release builds demo and tests as they are installed; ARGS goes to
-# bench and mutants.
+# bench, bench-stages, instructions and mutants.
 PROFILE ?= dev
 CARGO = PATH="$$(configs/setup/cargo-path):$$PATH" cargo
 TARGET = $(or $(CARGO_TARGET_DIR),target)
+COUNT = $(CARGO) run --quiet --profile gate --package espalier-benches --bin instructions --
 PLUGIN = build/libstrongswan-kernel-espalier.so
 # Where the units of configs/systemd look.
 SBIN = $(DESTDIR)/usr/sbin
 
 .PHONY: help
 help: ## lists the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 .PHONY: setup
 setup: ## installs what is missing on Debian 12 (as root); does nothing where nothing is missing
@@ -28,13 +29,22 @@ demo: build ## two hosts talk through an Espalier gateway, rekeyed under traffic
 	@$(CARGO) run --quiet --profile $(PROFILE) --package espalier-tests --bin demo
 
 .PHONY: test
-test: build ## every test: units, properties, end to end in network namespaces (as root)
+test: build ## every test: units, properties, end to end in network namespaces, instructions per packet (as root)
 	@$(CARGO) test --workspace --profile $(PROFILE)
+	@$(COUNT)
+
+.PHONY: instructions
+instructions: setup ## counts instructions per packet anew and writes them down in benches/instructions.toml
+	@$(COUNT) --accept $(ARGS)
 
 .PHONY: bench
 bench: setup ## packets per second of the whole engine, beside AEAD and I/O alone (as root)
 	@$(CARGO) build --release --package dataplane --package ike-bridge --package espctl --bins
 	@$(CARGO) run --release --package espalier-benches --bin bench -- $(ARGS)
+
+.PHONY: bench-stages
+bench-stages: setup ## time of each stage of the packet path, in memory; ARGS chooses, as in `ARGS=spd`
+	@$(CARGO) bench --package espalier-benches -- $(ARGS)
 
 .PHONY: mutants
 mutants: build ## removes the guard of each safety property and shows that a test notices (as root)
