@@ -25,7 +25,10 @@ pub fn count(program: &Path, scenario: Scenario, folder: &Path) -> Result<Counts
         .output()
         .context("valgrind cannot be run: `make setup` installs it")?;
     if !output.status.success() {
-        bail!("{} under valgrind: {}", scenario.name(), String::from_utf8_lossy(&output.stderr).trim());
+        let said = String::from_utf8_lossy(&output.stderr);
+        // valgrind's own lines begin so, among them that it does not know `mlock2`, which is no harm.
+        let said: Vec<_> = said.lines().filter(|line| !line.starts_with("--")).collect();
+        bail!("{} under valgrind: {}", scenario.name(), said.join("\n"));
     }
     let text = std::fs::read_to_string(&profile).with_context(|| profile.display().to_string())?;
     counts(&text).with_context(|| format!("{} has no totals", profile.display()))

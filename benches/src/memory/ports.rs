@@ -100,7 +100,7 @@ impl Lists {
     /// Takes what was sent on `port`.
     #[must_use]
     pub fn take_sent(&mut self, port: usize) -> Vec<Frame> {
-        self.sent.get_mut(port).map(|sent| sent.drain(..).collect()).unwrap_or_default()
+        self.sent.get_mut(port).map(std::mem::take).unwrap_or_default()
     }
 }
 

@@ -19,7 +19,8 @@ pub const PACKETS: usize = 4096;
 /// Flows that are known, few enough for each to have its entry in a worker's cache.
 const KNOWN: Range<u16> = 0..256;
 /// Flows of which each sends one packet.
-const NEW: Range<u16> = 256..256 + PACKETS as u16;
+const NEW: Range<u16> = KNOWN.end..KNOWN.end + 4096;
+const _: () = assert!((NEW.end - NEW.start) as usize == PACKETS);
 
 /// A load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
