@@ -30,8 +30,8 @@ demo: build ## two hosts talk through an Espalier gateway, rekeyed under traffic
 
 .PHONY: test
 test: build ## every test: units, properties, end to end in network namespaces, instructions per packet (as root)
-	@$(CARGO) test --workspace --profile $(PROFILE)
 	@$(COUNT)
+	@$(CARGO) test --workspace --profile $(PROFILE)
 
 .PHONY: instructions
 instructions: setup ## counts instructions per packet anew and writes them down in benches/instructions.toml

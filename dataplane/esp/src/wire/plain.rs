@@ -153,7 +153,10 @@ impl Plain {
         let (version, fragment) = (u32::from_be_bytes(*version), u32::from_be_bytes(*fragment));
         let [ttl, proto, _, _] = *ttl;
         let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (*src, *dst);
-        #[allow(clippy::cast_possible_truncation, reason = "the total length is the low half of the first word")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the total length is the low half of the first word"
+        )]
         let octets = version as u16;
         let whole = fragment & u32::from(!ipv4::DONT_FRAGMENT) == 0;
         let upper = packet.get(ipv4::HEADER_OCTETS..usize::from(octets))?;
