@@ -8,7 +8,7 @@ use esp::IfId;
 use toml::Spanned;
 
 use super::error::{CpuList, Error, Problem};
-use super::types::{self, Device, Mtu, NetdevName, SegmentSize, WindowPkts};
+use super::types::{self, Buffers, Device, Mtu, NetdevName, SegmentSize, WindowPkts};
 use super::{Backend, Config, Engine, Idle, Interface, Neighbour, Port, Route, raw};
 use crate::tables::topology::{Prefix, Unprotected};
 
@@ -70,6 +70,7 @@ impl Check<'_> {
         let window = raw.min_replay_window.as_ref();
         let window = window
             .map_or(Ok(WindowPkts::DEFAULT), |value| WindowPkts::new(*value.get_ref()).at(self, value))?;
+        let buffers = raw.buffers.as_ref().map(|value| Buffers::new(*value.get_ref()).at(self, value));
         Ok(Engine {
             runtime_dir: dir,
             workers: self.workers(&raw.workers)?,
@@ -78,6 +79,7 @@ impl Check<'_> {
             idle,
             unprotected: policy,
             min_replay_window: window,
+            buffers: buffers.transpose()?,
         })
     }
 

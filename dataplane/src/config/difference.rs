@@ -13,6 +13,8 @@ pub enum Restart {
     Workers,
     /// `[engine] hugepages`.
     Hugepages,
+    /// `[engine] buffers`.
+    Buffers,
     /// `[engine] netdevs`.
     Netdevs,
     /// `[engine] idle`.
@@ -31,6 +33,7 @@ impl fmt::Display for Restart {
             Self::RuntimeDir => "engine.runtime_dir",
             Self::Workers => "engine.workers",
             Self::Hugepages => "engine.hugepages",
+            Self::Buffers => "engine.buffers",
             Self::Netdevs => "engine.netdevs",
             Self::Idle => "engine.idle",
             Self::Backend => "crypto.backend",
@@ -65,6 +68,7 @@ impl Difference {
             (Restart::RuntimeDir, a.runtime_dir != b.runtime_dir),
             (Restart::Workers, a.workers != b.workers),
             (Restart::Hugepages, a.hugepages != b.hugepages),
+            (Restart::Buffers, a.buffers != b.buffers),
             (Restart::Netdevs, a.netdevs != b.netdevs),
             (Restart::Idle, a.idle != b.idle),
             (Restart::Backend, old.backend != new.backend),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 pub use difference::{Difference, Restart};
 pub use error::{CpuList, Error, Problem};
-pub use types::{Device, Mtu, NetdevName, SegmentSize, WindowPkts};
+pub use types::{Buffers, Device, Mtu, NetdevName, SegmentSize, WindowPkts};
 
 use crate::tables::topology::{Mac, Prefix, Unprotected};
 use esp::IfId;
@@ -53,6 +53,8 @@ pub struct Engine {
     pub unprotected: Unprotected,
     /// Smallest inbound window.
     pub min_replay_window: WindowPkts,
+    /// Packet buffers; `None` makes as many as ports and workers need.
+    pub buffers: Option<Buffers>,
 }
 
 /// What a worker without packets does.

@@ -35,6 +35,7 @@ pub(super) struct Engine {
     pub(super) idle: Option<Spanned<String>>,
     pub(super) unprotected: Option<Spanned<String>>,
     pub(super) min_replay_window: Option<Spanned<i64>>,
+    pub(super) buffers: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -73,6 +73,7 @@ fn what_the_file_leaves_out_has_its_default() {
     assert_eq!(config.engine.runtime_dir, Path::new("/run/espalier"));
     assert!(config.engine.netdevs && !config.engine.hugepages && config.engine.idle.is_none());
     assert_eq!(config.engine.min_replay_window.pkts(), 1024);
+    assert_eq!(config.engine.buffers, None);
     assert_eq!(config.ports[0].mtu.octets(), 1500);
     assert_eq!((config.backend, config.metrics), (Backend::Auto, None));
 }
@@ -123,6 +124,7 @@ fn ports_workers_and_hugepages_need_a_restart_and_the_rest_does_not() {
     let restart = |part| Difference::NeedsRestart(vec![part]);
     assert_eq!(changed("[1]", "[1, 2]"), restart(Restart::Workers));
     assert_eq!(changed("hugepages   = false", "hugepages = true"), restart(Restart::Hugepages));
+    assert_eq!(changed("= 1024", "= 1024\nbuffers = 65536"), restart(Restart::Buffers));
     assert_eq!(changed("iface=veth-wan", "iface=veth1"), restart(Restart::Ports));
     assert_eq!(changed("mtu       = 1500", "mtu = 1400"), restart(Restart::Ports));
     assert_eq!(changed("\"192.0.2.1/24\"", "\"192.0.2.9/24\""), Difference::Live);
@@ -136,7 +138,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "hugepages   = false",
         "hugepage = false",
-        "gw.toml:4: engine.hugepage: unknown field `hugepage`, expected one of `runtime_dir`, `workers`, `hugepages`, `netdevs`, `idle`, `unprotected`, `min_replay_window`; remove or correct it",
+        "gw.toml:4: engine.hugepage: unknown field `hugepage`, expected one of `runtime_dir`, `workers`, `hugepages`, `netdevs`, `idle`, `unprotected`, `min_replay_window`, `buffers`; remove or correct it",
     ),
     (
         "hugepages   = false",
@@ -175,6 +177,11 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "= 1024",
         "= 31",
         "gw.toml:8: engine.min_replay_window: 31 is outside 32..1048576 packets; choose a value inside",
+    ),
+    (
+        "= 1024",
+        "= 1024\nbuffers = 100",
+        "gw.toml:9: engine.buffers: 100 is outside 16384..4194304 buffers; choose a value inside",
     ),
     (
         "\"auto\"",

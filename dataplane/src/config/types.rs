@@ -132,6 +132,26 @@ impl SegmentSize {
     }
 }
 
+/// How many packet buffers there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers(u32);
+
+impl Buffers {
+    /// Takes a value between 2^14 and 2^22.
+    ///
+    /// # Errors
+    /// [`Problem::Range`] outside.
+    pub fn new(value: i64) -> Result<Self, Problem> {
+        bounded(value, 1 << 14, 1 << 22, "buffers").map(Self)
+    }
+
+    /// Returns the number.
+    #[must_use]
+    pub fn count(self) -> u32 {
+        self.0
+    }
+}
+
 /// A replay window.
 /// Units: packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

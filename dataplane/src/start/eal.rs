@@ -7,7 +7,7 @@ use dpdk::{Eal, EalConfig, FilePrefix, HEADROOM_OCTETS, Level, Memory, Mempool, 
 
 use super::Error;
 use super::hugepages::Hugepages;
-use crate::config::{Config, Device};
+use crate::config::{Buffers, Config, Device};
 
 /// DPDK, up, with a pool of packet buffers.
 pub(super) struct Dpdk {
@@ -53,10 +53,11 @@ pub(super) fn start(config: &Config, dir: &Path, extra: Vec<OsString>) -> Result
     Ok(Dpdk { eal, pool, _hugepages: hugepages })
 }
 
-/// Buffers for every descriptor, ring and cache, of a size for the largest MTU.
+/// Buffers for every descriptor, ring and cache, or as many as the file says, of a size for the largest MTU.
 fn pool(config: &Config) -> MempoolConfig {
     let parts = u32::try_from(config.ports.len() + config.engine.workers.len()).unwrap_or(u32::MAX);
-    let buffers = parts.saturating_mul(BUFFERS_EACH).clamp(MIN_BUFFERS, MAX_BUFFERS);
+    let needed = parts.saturating_mul(BUFFERS_EACH).clamp(MIN_BUFFERS, MAX_BUFFERS);
+    let buffers = config.engine.buffers.map_or(needed, Buffers::count);
     let room = (largest_mtu(config) + FRAME_AND_TAIL_OCTETS).next_multiple_of(64).max(2048);
     MempoolConfig {
         buffers: buffers.next_power_of_two() - 1,
