@@ -1,6 +1,6 @@
 //! One core for what is measured, the others for everything else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -58,7 +58,20 @@ pub fn thread_time() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 
+/// Returns how fast the time stamp counter runs. Units: ticks a nanosecond.
+///
+/// # Errors
+/// The run was interrupted.
+pub fn tsc_ghz() -> Result<f64> {
+    let (start, from) = (Instant::now(), dpdk::tsc());
+    crate::interrupt::sleep(CALIBRATION)?;
+    let (ticks, time) = (dpdk::tsc().wrapping_sub(from), start.elapsed());
+    Ok(ticks as f64 / (time.as_secs_f64() * 1e9))
+}
+
 fn allowed() -> Result<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0))?;
     Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
 }
+
+const CALIBRATION: Duration = Duration::from_millis(100);

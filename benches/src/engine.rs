@@ -1,6 +1,5 @@
 //! The whole engine: the release binaries between `net_pcap infinite_rx` and `net_null`, measured in windows.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -11,7 +10,6 @@ use crate::gateway::Gateway;
 use crate::interrupt;
 use crate::reading::{Ledger, Reading, Stage};
 use crate::spread::Spread;
-use crate::toml::{self, Keys};
 
 /// What was measured.
 #[derive(Clone, Debug)]
@@ -30,28 +28,23 @@ pub struct Measured {
     pub stages: Vec<(String, Stage)>,
     /// The account at the end.
     pub ledger: Ledger,
-    /// What the engine says of its AEAD.
-    pub crypto: String,
 }
 
-/// A gateway that seals the packets of a file under one SA, and what was seen of it so far.
+/// A gateway that seals packets, and what was seen of it so far.
 #[derive(Debug)]
-pub struct Running {
-    gateway: Gateway,
+pub struct Running<'a> {
+    gateway: &'a mut Gateway,
     /// The readings before and after each window.
     windows: Vec<(Reading, Reading)>,
 }
 
-impl Running {
-    /// Starts it and waits until it seals; it is paused then.
+impl<'a> Running<'a> {
+    /// Waits until it seals; it is paused then.
     ///
     /// # Errors
-    /// The gateway did not start; it sends nothing.
-    pub fn start(scratch: &Path, cpus: &Cpus, pcap: &Path) -> Result<Self> {
-        let source = format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display());
-        let gateway = start(scratch, cpus, &source, "net_null0,no-rx=1")?;
-        gateway.batch(&Keys::random()?.batch())?;
-        wait_for(&gateway, 1)?;
+    /// It sends nothing.
+    pub fn over(gateway: &'a mut Gateway) -> Result<Self> {
+        wait_for(gateway, 1)?;
         interrupt::sleep(WARM_UP)?;
         gateway.pause()?;
         Ok(Self { gateway, windows: Vec::new() })
@@ -64,33 +57,31 @@ impl Running {
     pub fn window(&mut self, length: Duration) -> Result<()> {
         self.gateway.resume()?;
         interrupt::sleep(WARM_UP)?;
-        let before = Reading::take(&self.gateway)?;
+        let before = Reading::take(self.gateway)?;
         interrupt::sleep(length)?;
-        let after = Reading::take(&self.gateway)?;
+        let after = Reading::take(self.gateway)?;
         self.gateway.pause()?;
         self.windows.push((before, after));
         Ok(())
     }
 
-    /// Ends it; the windows of [`Measured::each_ns`] are in the order they were taken.
+    /// Ends the engine; the windows of [`Measured::each_ns`] are in the order they were taken.
     ///
     /// # Errors
     /// It did not end well; it sent nothing; its account does not add up.
     pub fn stop(self) -> Result<Measured> {
         self.gateway.resume()?;
-        let crypto = self.gateway.json("status")?["crypto"].as_str().unwrap_or_default().to_owned();
-        let ledger = Ledger::at_the_end(&self.gateway.stop()?)?;
-        measured(&self.windows, ledger, crypto)
+        let ledger = Ledger::at_the_end(&self.gateway.stop_engine()?)?;
+        measured(&self.windows, ledger)
     }
 }
 
-/// Starts a gateway on the measured CPU; afterwards this thread, and so `espctl`, keeps off it.
-pub(crate) fn start(scratch: &Path, cpus: &Cpus, source: &str, sink: &str) -> Result<Gateway> {
+/// Starts something with the measured CPU among its CPUs; this thread, and so `espctl`, keeps off it otherwise.
+pub(crate) fn with_measured_cpu<T>(cpus: &Cpus, start: impl FnOnce() -> Result<T>) -> Result<T> {
     cpu::pin(&[&cpus.others[..], &[cpus.measured]].concat())?;
-    let gateway =
-        Gateway::start(scratch, |runtime_dir| toml::render(runtime_dir, cpus.measured, source, sink));
+    let started = start();
     cpu::pin(&cpus.others)?;
-    gateway
+    started
 }
 
 /// Waits until so many packets were sent.
@@ -103,7 +94,7 @@ pub(crate) fn wait_for(gateway: &Gateway, packets: u64) -> Result<()> {
     Ok(())
 }
 
-fn measured(windows: &[(Reading, Reading)], ledger: Ledger, crypto: String) -> Result<Measured> {
+fn measured(windows: &[(Reading, Reading)], ledger: Ledger) -> Result<Measured> {
     let (mut ns, mut each_ns, mut ran, mut time, mut dropped) = (Vec::new(), Vec::new(), 0.0, 0.0, 0);
     for (from, to) in windows {
         let packets = to.sent.saturating_sub(from.sent);
@@ -133,7 +124,6 @@ fn measured(windows: &[(Reading, Reading)], ledger: Ledger, crypto: String) -> R
         dropped,
         stages: stages.filter(|(_, stage)| stage.packets > 0).collect(),
         ledger,
-        crypto,
     })
 }
 

@@ -1,13 +1,15 @@
-//! The AEAD alone: what it costs to seal one packet's text on the measured core, by the fastest that runs here.
+//! The AEAD alone: what it costs to seal or open one packet's text on the measured core, by the fastest that runs here.
 
 use std::time::Duration;
 
 use anyhow::Context;
-use crypto::{Method, measure_floor};
+use crypto::{Crypto, Method, measure_floor};
 use esp::aead::Algorithm;
 
 use crate::Result;
 use crate::cpu;
+use crate::opening;
+use crate::rows::Direction;
 use crate::spread::Spread;
 
 /// The cost of the AEAD alone.
@@ -31,14 +33,15 @@ pub fn text_octets(inner_octets: u16) -> usize {
 #[derive(Clone, Debug)]
 pub struct Windows {
     text_octets: usize,
-    all: Vec<Vec<crypto::Floor>>,
+    direction: Direction,
+    all: Vec<Vec<(Method, f64)>>,
 }
 
 impl Windows {
-    /// Has no window yet, of the text that an inner packet becomes.
+    /// Has no window yet, of the text that an inner packet becomes; outbound it is sealed, inbound opened.
     #[must_use]
-    pub fn new(inner_octets: u16) -> Self {
-        Self { text_octets: text_octets(inner_octets), all: Vec::new() }
+    pub fn new(inner_octets: u16, direction: Direction) -> Self {
+        Self { text_octets: text_octets(inner_octets), direction, all: Vec::new() }
     }
 
     /// Measures one window of every method on CPU `cpu`.
@@ -46,11 +49,11 @@ impl Windows {
     /// # Errors
     /// No method runs here; the thread cannot be pinned.
     pub fn take(&mut self, algorithm: Algorithm, cpu: usize) -> Result<()> {
-        let text_octets = self.text_octets;
+        let Self { text_octets, direction, .. } = *self;
         let window = std::thread::scope(|scope| {
             let measured = scope.spawn(|| {
                 cpu::pin(&[cpu])?;
-                Ok::<_, anyhow::Error>(measure_floor(algorithm, text_octets, WINDOW)?)
+                window(direction, algorithm, text_octets)
             });
             measured.join().ok().context("measuring the AEAD panicked")?
         })?;
@@ -64,19 +67,29 @@ impl Windows {
     /// There is no window.
     pub fn fastest(&self) -> Result<(Floor, Vec<f64>)> {
         let of = |method| {
-            let windows: Vec<f64> = self
-                .all
-                .iter()
-                .flatten()
-                .filter(|floor| floor.method == method)
-                .map(|floor| floor.min_ns)
-                .collect();
+            let windows: Vec<f64> =
+                self.all.iter().flatten().filter(|(of, _)| *of == method).map(|(_, ns)| *ns).collect();
             Some((Floor { method, text_octets: self.text_octets, ns: Spread::of(windows.clone())? }, windows))
         };
         let floors = Method::built().filter_map(of);
         floors
             .min_by(|(a, _), (b, _)| a.ns.median().total_cmp(&b.ns.median()))
             .context("no AEAD runs on this machine")
+    }
+}
+
+/// Returns what each method of this build that runs here costs. Units: nanoseconds a packet.
+fn window(direction: Direction, algorithm: Algorithm, text_octets: usize) -> Result<Vec<(Method, f64)>> {
+    match direction {
+        Direction::Outbound => {
+            let floors = measure_floor(algorithm, text_octets, WINDOW)?;
+            Ok(floors.into_iter().map(|floor| (floor.method, floor.min_ns)).collect())
+        }
+        Direction::Inbound => {
+            let runs = Method::built().filter(|method| Crypto::with_method(*method).is_ok());
+            runs.map(|method| Ok((method, opening::measure(method, algorithm, text_octets, WINDOW)?)))
+                .collect()
+        }
     }
 }
 

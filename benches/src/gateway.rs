@@ -76,9 +76,19 @@ impl Drop for Process {
     }
 }
 
+/// What memory a process has. Units: octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Pages in memory, those of segments included, huge pages of packet buffers not.
+    pub resident: u64,
+    /// Huge pages of packet buffers.
+    pub hugetlb: u64,
+}
+
 /// A running gateway in a runtime directory of its own.
 #[derive(Debug)]
 pub struct Gateway {
+    scratch: PathBuf,
     dir: PathBuf,
     // In this order: the engine ends before the bridge.
     engine: Process,
@@ -86,32 +96,60 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts bridge and engine and waits until the engine answers. `render` makes the configuration.
+    /// Starts bridge and engine and waits until the engine answers. `capacity` is how many SAs the bridge admits, `render`
+    /// makes the configuration.
     ///
     /// # Errors
     /// What a process said when it ended, or that it did not answer.
-    pub fn start(scratch: &Path, render: impl Fn(&Path) -> String) -> Result<Self> {
+    pub fn start(scratch: &Path, capacity: u32, render: impl Fn(&Path) -> String) -> Result<Self> {
         let dir = scratch.join("run");
         // A directory of an earlier gateway would bring its keys and numbers along.
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir)?;
-        let config = scratch.join("gateway.toml");
-        std::fs::write(&config, render(&dir))?;
-        let bridge = ["--runtime-dir".as_ref(), dir.as_path()];
+        let capacity = capacity.max(LEAST_CAPACITY).to_string();
+        let bridge = ["--runtime-dir".as_ref(), dir.as_path(), "--capacity".as_ref(), capacity.as_ref()];
         let mut bridge = Process::spawn("ike-bridge", scratch.join("ike-bridge.log"), &bridge)?;
         let socket = dir.join("bridge.sock");
         interrupt::until("the bridge's socket", PATIENCE, || {
             bridge.must_run()?;
             Ok(socket.exists().then_some(()))
         })?;
-        let engine = ["--config".as_ref(), config.as_path()];
-        let engine = Process::spawn("espalier", scratch.join("espalier.log"), &engine)?;
-        let mut gateway = Self { dir, engine, _bridge: bridge };
-        interrupt::until("the engine to answer", PATIENCE, || {
-            gateway.engine.must_run()?;
-            Ok(gateway.json("status").ok())
-        })?;
+        let engine = spawn_engine(scratch, &render(&dir))?;
+        let mut gateway = Self { scratch: scratch.to_owned(), dir, engine, _bridge: bridge };
+        gateway.wait_for_engine()?;
         Ok(gateway)
+    }
+
+    /// Starts another engine after [`Self::stop_engine`]; bridge, keys and numbers go on.
+    ///
+    /// # Errors
+    /// Those of [`Self::start`].
+    pub fn start_engine(&mut self, render: impl Fn(&Path) -> String) -> Result<()> {
+        self.engine = spawn_engine(&self.scratch, &render(&self.dir))?;
+        self.wait_for_engine()
+    }
+
+    fn wait_for_engine(&mut self) -> Result<()> {
+        interrupt::until("the engine to answer", PATIENCE, || {
+            self.engine.must_run()?;
+            Ok(self.json("workers").ok().map(drop))
+        })
+    }
+
+    /// Returns the runtime directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Returns what memory the engine has now.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn memory(&self) -> Result<Memory> {
+        let path = format!("/proc/{}/status", self.engine.pid());
+        let text = std::fs::read_to_string(&path).context(path)?;
+        Memory::parse(&text).context("no VmRSS or HugetlbPages")
     }
 
     /// Runs `espctl … --json` and parses what it prints.
@@ -183,7 +221,7 @@ impl Gateway {
     ///
     /// # Errors
     /// It did not end, or not with exit code 0.
-    pub fn stop(mut self) -> Result<String> {
+    pub fn stop_engine(&mut self) -> Result<String> {
         self.engine.stop()
     }
 
@@ -192,6 +230,24 @@ impl Gateway {
         command.arg("--runtime-dir").arg(&self.dir);
         Ok(command)
     }
+}
+
+impl Memory {
+    /// Reads the file `status` of a process.
+    fn parse(status: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+            Some(kib * 1024)
+        };
+        Some(Self { resident: field("VmRSS:")?, hugetlb: field("HugetlbPages:")? })
+    }
+}
+
+fn spawn_engine(scratch: &Path, config: &str) -> Result<Process> {
+    let file = scratch.join("gateway.toml");
+    std::fs::write(&file, config)?;
+    Process::spawn("espalier", scratch.join("espalier.log"), &["--config".as_ref(), file.as_path()])
 }
 
 /// Finds a program of the workspace: in `ESPALIER_BIN_DIR`, else beside this one.
@@ -208,3 +264,18 @@ fn binary(name: &str) -> Result<PathBuf> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What the bridge admits if it is not told.
+const LEAST_CAPACITY: u32 = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_octets() {
+        let status = "Name:\tespalier\nVmRSS:\t   1024 kB\nThreads:\t5\nHugetlbPages:\t  204800 kB\n";
+        let memory = Memory { resident: 1 << 20, hugetlb: 200 << 20 };
+        assert_eq!(Memory::parse(status), Some(memory));
+        assert_eq!(Memory::parse("Name:\tespalier\n"), None);
+    }
+}

@@ -3,20 +3,18 @@
 //! DPDK starts once in a process and keeps its devices, so this runs in a process of its own: [`run`] is its body,
 //! [`Alone`] starts it and asks it for one window after the other.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use dpdk::{Burst, Device, Eal, EalConfig, FilePrefix, Lcore, Memory, Mempool, MempoolConfig, PortConfig};
-use dpdk::{RxQueue, TxQueue, free_burst, silent};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use dpdk::{Burst, Device, Eal, Mempool, MempoolConfig, PortConfig, RxQueue, TxQueue, free_burst};
 
 use crate::Result;
+use crate::asked::Asked;
 use crate::cpu;
-use crate::hugepages::Hugepages;
+use crate::eal;
+use crate::settings::Settings;
 
 /// What the process is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,6 +22,9 @@ pub struct Job {
     /// The packets
     #[arg(long)]
     pub pcap: PathBuf,
+    /// How many there are: the source keeps each in a buffer
+    #[arg(long)]
+    pub packets: u32,
     /// An empty directory, to mount huge pages on
     #[arg(long)]
     pub mount: PathBuf,
@@ -32,14 +33,30 @@ pub struct Job {
     pub cpu: u32,
 }
 
-/// The process that measures; it sleeps until it is asked and ends when this is dropped.
-#[derive(Debug)]
-pub struct Alone {
-    child: Child,
-    ask: Option<ChildStdin>,
-    answer: BufReader<ChildStdout>,
-    _pages: Hugepages,
+impl Job {
+    /// Makes it for the packets of a file.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn new(settings: &Settings, pcap: &Path, packets: u32) -> Result<Self> {
+        let mount = settings.folder("hugepages")?;
+        Ok(Self { pcap: pcap.to_owned(), packets, mount, cpu: settings.cpu()? })
+    }
+
+    /// As many as the engine has with two ports and one worker, and those the source keeps.
+    fn buffers(&self) -> u32 {
+        let kept = if self.packets > FEW { self.packets } else { 0 };
+        (BUFFERS + kept).next_power_of_two() - 1
+    }
+
+    fn memory_mib(&self) -> u32 {
+        (self.buffers() / BUFFERS_PER_MIB).next_multiple_of(2) + OTHER_MIB
+    }
 }
+
+/// The process that measures.
+#[derive(Debug)]
+pub struct Alone(Asked);
 
 impl Alone {
     /// Starts it.
@@ -47,17 +64,14 @@ impl Alone {
     /// # Errors
     /// No huge pages; the program cannot be started.
     pub fn start(job: &Job) -> Result<Self> {
-        let pages = Hugepages::take(u64::from(MEMORY_MIB))?;
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("io")
-            .args([Path::new("--pcap"), &job.pcap, Path::new("--mount"), &job.mount])
-            .args(["--cpu", &job.cpu.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let ask = child.stdin.take();
-        let answer = BufReader::new(child.stdout.take().context("stdout of the I/O alone")?);
-        Ok(Self { child, ask, answer, _pages: pages })
+        let (packets, cpu) = (job.packets.to_string(), job.cpu.to_string());
+        let arguments: [(&str, &OsStr); 4] = [
+            ("--pcap", job.pcap.as_ref()),
+            ("--mount", job.mount.as_ref()),
+            ("--packets", packets.as_ref()),
+            ("--cpu", cpu.as_ref()),
+        ];
+        Ok(Self(Asked::start("io", &arguments, job.memory_mib())?))
     }
 
     /// Measures one window. Units: nanoseconds a packet.
@@ -65,18 +79,7 @@ impl Alone {
     /// # Errors
     /// The process has ended; what it said stands on standard error.
     pub fn window(&mut self) -> Result<f64> {
-        let ask = self.ask.as_mut().context("stdin of the I/O alone")?;
-        writeln!(ask)?;
-        let mut line = String::new();
-        self.answer.read_line(&mut line)?;
-        line.trim().parse().context("the I/O alone ended")
-    }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        self.ask = None;
-        let _ = self.child.wait();
+        Ok(self.0.ask("")?.trim().parse()?)
     }
 }
 
@@ -85,17 +88,7 @@ impl Drop for Alone {
 /// # Errors
 /// Those of DPDK and of the mount.
 pub fn run(job: &Job) -> Result<()> {
-    // Before any thread is made: DPDK reads the mounts of the first one. The mount ends with the process.
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    mount(Some("bench"), &job.mount, Some("hugetlbfs"), MsFlags::empty(), Some("pagesize=2M,mode=0700"))?;
-    let mut config = EalConfig::new(FilePrefix::new(&format!("espalier-bench-{}", std::process::id()))?);
-    config.memory = Memory::Huge { dir: Some(job.mount.clone()), mib: Some(MEMORY_MIB), unlink: true };
-    config.telemetry = false;
-    config.log = silent;
-    let eal = Eal::init(&config)?;
-    dpdk::pin_thread(eal, job.cpu)?;
-    let lcore = Lcore::register(eal)?;
+    let (eal, lcore) = eal::start(&job.mount, job.memory_mib(), job.cpu)?;
     let answered = answer(eal, job);
     drop(lcore);
     eal.remove_runtime_dir()?;
@@ -103,7 +96,7 @@ pub fn run(job: &Job) -> Result<()> {
 }
 
 fn answer(eal: Eal, job: &Job) -> Result<()> {
-    let pool = Mempool::new(eal, &MempoolConfig::new("io", BUFFERS))?;
+    let pool = Mempool::new(eal, &MempoolConfig::new("io", job.buffers()))?;
     let source = format!("net_pcap0,rx_pcap={},infinite_rx=1", job.pcap.display());
     let mut source = Device::probe(eal, &source)?.start(&PortConfig::default(), &pool)?;
     let mut sink = Device::probe(eal, "net_null0,no-rx=1")?.start(&PortConfig::default(), &pool)?;
@@ -144,7 +137,11 @@ fn forward(rx: &mut RxQueue, tx: &mut TxQueue, time: Duration) -> Result<f64> {
 
 /// As many as the engine has with two ports and one worker.
 const BUFFERS: u32 = 32_767;
-const MEMORY_MIB: u32 = 192;
+/// So many are kept among these.
+const FEW: u32 = 8192;
+/// Of 2048 octets, headroom and header.
+const BUFFERS_PER_MIB: u32 = 400;
+const OTHER_MIB: u32 = 64;
 const BURSTS_PER_LOOK: u32 = 1024;
 const WARM_UP: Duration = Duration::from_millis(20);
 const WINDOW: Duration = Duration::from_millis(200);

@@ -1,23 +1,36 @@
 //! Load harness: the whole engine, as it is installed, between a packet source and a packet sink that cost little; and the
 //! packet path alone, in memory, whose instructions are counted.
 //!
-//! `net_pcap infinite_rx -> espalier -> net_null` on one pinned core, keys by `espctl -batch`, and in the same run what
-//! nobody can do without: the AEAD alone and the I/O alone. A sample of what was sent is opened by code that is not ours.
+//! Outbound `net_pcap infinite_rx -> espalier -> net_null` on one pinned core, keys by `espctl -batch`; inbound the engine's
+//! packet path over frames that are sealed in memory, because a window takes a number once. In the same run what nobody
+//! can do without: the AEAD alone and the I/O alone. A sample of what was sent is opened by code that is not ours.
 #![forbid(unsafe_code)]
 
+pub mod asked;
+pub mod counted;
 pub mod cpu;
+pub mod eal;
 pub mod engine;
 pub mod floor;
 pub mod gate;
 pub mod gateway;
 pub mod hugepages;
+pub mod inbound;
 pub mod interrupt;
 pub mod io;
+pub mod load;
 pub mod machine;
 pub mod memory;
+pub mod opening;
+pub mod outbound;
+pub mod peers;
 pub mod reading;
 pub mod report;
+pub mod residence;
+pub mod rows;
 pub mod sample;
+pub mod sealed;
+pub mod settings;
 pub mod spread;
 pub mod toml;
 pub mod traffic;

@@ -2,17 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::Result;
 use crate::engine::Measured;
 use crate::floor::Floor;
+use crate::load::Loaded;
 use crate::machine::Machine;
+use crate::residence::Quantiles;
+use crate::rows::Row;
 use crate::spread::Spread;
 
-/// One line of the table: a packet length.
+/// One line of the table: a row at a packet length.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct Figures {
+    /// Which row.
+    pub row: Row,
     /// Units: octets of the inner IP packet.
     pub inner_octets: u16,
     /// The whole engine.
@@ -23,11 +29,31 @@ pub struct Row {
     pub io: Spread,
     /// The whole engine to AEAD and I/O, round by round: what disturbs the machine for a while disturbs all three.
     pub ratio: Spread,
+    /// What the engine says of its AEAD.
+    pub crypto: String,
     /// Packets opened by code that is not ours; none if that was left out.
     pub opened: Option<u64>,
+    /// What it took to load the keys of the row, where that was measured.
+    pub loaded: Option<Loaded>,
+    /// How long packets stay at half of that rate, in memory, where that was measured.
+    pub residence: Option<Quantiles>,
 }
 
-impl Row {
+impl Figures {
+    /// Makes them of what every row has.
+    #[must_use]
+    pub fn new(
+        row: Row,
+        inner_octets: u16,
+        engine: Measured,
+        aead: Floor,
+        io: Spread,
+        ratio: Spread,
+    ) -> Self {
+        let (crypto, opened, loaded, residence) = (String::new(), None, None, None);
+        Self { row, inner_octets, engine, aead, io, ratio, crypto, opened, loaded, residence }
+    }
+
     fn mpps(&self) -> Spread {
         self.engine.ns.map(|ns| 1e3 / ns)
     }
@@ -36,7 +62,7 @@ impl Row {
         f64::from(self.inner_octets) * 8.0 / self.engine.ns.median()
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, tsc_ghz: f64) -> Value {
         let stages = self.engine.stages.iter().map(|(name, stage)| {
             let packets = stage.packets as f64;
             let per_call = packets / stage.calls.max(1) as f64;
@@ -44,10 +70,14 @@ impl Row {
         });
         let ledger = self.engine.ledger;
         json!({
+            "row": self.row.name(),
+            "harness": self.row.harness(),
+            "sas": self.row.sas(),
             "inner_octets": self.inner_octets,
             "mpps": self.mpps().json(),
             "ns_per_packet": self.engine.ns.json(),
             "cpu_ns_per_packet": self.engine.cpu_ns.json(),
+            "tsc_per_packet": self.engine.cpu_ns.map(|ns| ns * tsc_ghz).json(),
             "cpu_share": self.engine.share,
             "gbits_per_second_inner": self.gbits(),
             "aead": {"ns_per_packet": self.aead.ns.json(), "text_octets": self.aead.text_octets,
@@ -59,78 +89,156 @@ impl Row {
             "ledger": {"received": ledger.received, "host_made": ledger.host_made, "sent": ledger.sent,
                        "punted": ledger.punted, "dropped": ledger.dropped},
             "sample_opened_by_scapy": self.opened,
+            "load": self.loaded.map(|loaded| loaded.json()),
+            "residence_at_half_load": self.residence.map(|quantiles| quantiles.json()),
         })
     }
 }
 
-/// Prints the table.
-pub fn print(machine: &Machine, what: &str, rows: &[Row]) {
-    println!("\n{what}\n{}, {}, {}", machine.cpu, machine.commit, machine.date);
-    println!("min / median / max; Mpps and Gbit/s by the clock, ns by the time a thread had the core\n");
-    line(["inner", "Mpps", "Gbit/s", "engine", "AEAD alone", "I/O alone", "engine to"].map(str::to_owned));
-    line(
-        ["octets", "", "inner", "ns a packet", "ns a packet", "ns a packet", "AEAD + I/O"].map(str::to_owned),
-    );
-    for row in rows {
-        line([
-            row.inner_octets.to_string(),
-            three(&row.mpps(), 2),
-            format!("{:.2}", row.gbits()),
-            three(&row.engine.cpu_ns, 1),
-            three(&row.aead.ns, 1),
-            three(&row.io, 1),
-            three(&row.ratio, 2),
-        ]);
-    }
-    rows.iter().for_each(remarks);
+/// Returns the whole engine to AEAD and I/O, round by round; rounds in which the engine hardly had its core are left out.
+///
+/// # Errors
+/// No round has all three.
+pub fn ratios(engine: &[Option<f64>], aead: &[f64], io: &[f64]) -> Result<Spread> {
+    let rounds = engine.iter().zip(aead.iter().zip(io));
+    let ratios = rounds.filter_map(|(engine, (aead, io))| Some((*engine)? / (aead + io)));
+    Spread::of(ratios.collect()).context("no round had all three")
 }
 
-fn line([octets, mpps, gbits, engine, aead, io, ratio]: [String; 7]) {
-    println!("{octets:>6}  {mpps:>20}  {gbits:>6}  {engine:>22}  {aead:>22}  {io:>22}  {ratio:>18}");
+/// Everything a run has found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Where and when.
+    pub machine: Machine,
+    /// What was measured, in a sentence.
+    pub what: String,
+    /// Speed of the time stamp counter. Units: ticks a nanosecond.
+    pub tsc_ghz: f64,
+    /// The table.
+    pub figures: Vec<Figures>,
+}
+
+impl Report {
+    /// Prints the table.
+    pub fn print(&self) {
+        let Machine { cpu, commit, date, .. } = &self.machine;
+        println!("\n{}\n{cpu}, {commit}, {date}, TSC {:.3} GHz", self.what, self.tsc_ghz);
+        println!(
+            "min / median / max; Mpps and Gbit/s by the clock, ns and TSC by the time a thread had the core"
+        );
+        for row in Row::ALL {
+            let figures: Vec<_> = self.figures.iter().filter(|figures| figures.row == row).collect();
+            if !figures.is_empty() {
+                self.print_row(row, &figures);
+            }
+        }
+    }
+
+    fn print_row(&self, row: Row, figures: &[&Figures]) {
+        println!("\n{row}: {} SAs, {}", row.sas(), row.harness());
+        line(["inner", "Mpps", "Gbit/s", "engine", "TSC", "AEAD alone", "I/O alone", "engine to"]);
+        line(["octets", "", "inner", "ns a packet", "median", "ns a packet", "ns a packet", "AEAD + I/O"]);
+        for figures in figures {
+            line([
+                figures.inner_octets.to_string().as_str(),
+                &three(&figures.mpps(), 2),
+                &format!("{:.2}", figures.gbits()),
+                &three(&figures.engine.cpu_ns, 1),
+                &format!("{:.0}", figures.engine.cpu_ns.median() * self.tsc_ghz),
+                &three(&figures.aead.ns, 1),
+                &three(&figures.io, 1),
+                &three(&figures.ratio, 2),
+            ]);
+        }
+        figures.iter().for_each(|figures| remarks(figures));
+        if let Some(loaded) = figures.iter().find_map(|figures| figures.loaded) {
+            load(&loaded);
+        }
+    }
+
+    /// Writes the result file and returns where it is.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let crypto = self.figures.first().map(|figures| figures.crypto.as_str()).unwrap_or_default();
+        let rows = self.figures.iter().map(|figures| figures.json(self.tsc_ghz));
+        let result = json!({
+            "what": self.what, "machine": self.machine.json(), "commit": self.machine.commit,
+            "date": self.machine.date, "tsc_ghz": self.tsc_ghz, "crypto": crypto,
+            "rows": rows.collect::<Vec<_>>(),
+        });
+        std::fs::create_dir_all(folder)?;
+        let path = folder.join(self.machine.file_name());
+        std::fs::write(&path, format!("{result:#}\n"))?;
+        Ok(path)
+    }
+}
+
+fn line([octets, mpps, gbits, engine, tsc, aead, io, ratio]: [&str; 8]) {
+    println!(
+        "{octets:>6}  {mpps:>20}  {gbits:>6}  {engine:>24}  {tsc:>6}  {aead:>22}  {io:>22}  {ratio:>18}"
+    );
 }
 
 fn three(spread: &Spread, digits: usize) -> String {
     format!("{:.digits$} / {:.digits$} / {:.digits$}", spread.min(), spread.median(), spread.max())
 }
 
-fn remarks(row: &Row) {
-    let Row { inner_octets, engine, opened, .. } = row;
-    println!("\n{inner_octets} octets:");
+fn remarks(figures: &Figures) {
+    let Figures { inner_octets, engine, opened, .. } = figures;
     let stages: Vec<_> = engine
         .stages
         .iter()
         .map(|(name, stage)| format!("{name} {:.0}", stage.cycles as f64 / stage.packets as f64))
         .collect();
-    println!("  TSC ticks a packet by stage: {}", stages.join(", "));
+    println!("  {inner_octets} octets, TSC ticks a packet by stage: {}", stages.join(", "));
     let ledger = engine.ledger;
     println!(
-        "  received {} + host-made {} = sent {} + punted {} + dropped {}; dropped while measured: {}",
+        "    received {} + host-made {} = sent {} + punted {} + dropped {}; dropped while measured: {}",
         ledger.received, ledger.host_made, ledger.sent, ledger.punted, ledger.dropped, engine.dropped
     );
-    match opened {
-        Some(opened) => println!("  {opened} packets of a run to a pcap were opened by scapy"),
-        None => println!("  no sample was opened"),
+    if let Some(opened) = opened {
+        println!("    {opened} packets of a run to a pcap were opened by scapy");
+    }
+    if let Some(Quantiles { packets, offered_mpps, ns: [p50, p99, p999], max_ns }) = figures.residence {
+        println!(
+            "    at {offered_mpps:.2} Mpps, half of what it does in memory, {packets} packets stayed for {p50:.0} ns (p50), \
+             {p99:.0} (p99), {p999:.0} (p99.9), {max_ns:.0} (max)"
+        );
     }
     if engine.share < FULL_SHARE {
-        println!("  the worker had its core for {:.0} % of the time only", engine.share * 100.0);
+        println!("    the worker had its core for {:.0} % of the time only", engine.share * 100.0);
     }
 }
 
-/// Writes the result file and returns where it is.
-///
-/// # Errors
-/// Those of the file system.
-pub fn write(folder: &Path, machine: &Machine, what: &str, rows: &[Row]) -> Result<PathBuf> {
-    let crypto = rows.first().map(|row| row.engine.crypto.as_str()).unwrap_or_default();
-    let result = json!({
-        "what": what, "machine": machine.json(), "commit": machine.commit, "date": machine.date,
-        "crypto": crypto, "rows": rows.iter().map(Row::json).collect::<Vec<_>>(),
-    });
-    std::fs::create_dir_all(folder)?;
-    let path = folder.join(machine.file_name());
-    std::fs::write(&path, format!("{result:#}\n"))?;
-    Ok(path)
+fn load(loaded: &Loaded) {
+    let mib = |octets: u64| octets as f64 / f64::from(1 << 20);
+    println!(
+        "  {} SAs and their policies: loaded in {:.2} s, visible after {:.2} s; engine {:.0} MiB resident and {:.0} MiB of \
+         huge pages before, {:.0} and {:.0} after: {:.0} octets an SA",
+        loaded.sas,
+        loaded.loaded_in.as_secs_f64(),
+        loaded.visible_after.as_secs_f64(),
+        mib(loaded.before.resident),
+        mib(loaded.before.hugetlb),
+        mib(loaded.after.resident),
+        mib(loaded.after.hugetlb),
+        loaded.octets_per_sa()
+    );
 }
 
 /// Below this the figure by the clock says more about the neighbours than about the engine.
 const FULL_SHARE: f64 = 0.98;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ratio_is_taken_round_by_round() {
+        let ratio = ratios(&[Some(100.0), None, Some(60.0)], &[30.0, 1.0, 20.0], &[20.0, 1.0, 10.0]).unwrap();
+        assert_eq!((ratio.min(), ratio.max()), (2.0, 2.0));
+        assert!(ratios(&[None], &[1.0], &[1.0]).is_err());
+    }
+}

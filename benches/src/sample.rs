@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::cpu::Cpus;
-use crate::engine::{start, wait_for};
+use crate::engine::{wait_for, with_measured_cpu};
+use crate::gateway::Gateway;
+use crate::peers::{NEIGHBOR, OWN, Peers};
 use crate::reading::Ledger;
-use crate::toml::{self, Keys};
+use crate::toml::{Keys, Setup};
 
 /// Packets of a sample.
 pub const PACKETS: u64 = 512;
@@ -27,17 +29,20 @@ pub fn check(scratch: &Path, cpus: &Cpus, pcap: &Path) -> Result<()> {
     let sent = scratch.join("sent.pcap");
     let source = format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display());
     let sink = format!("net_pcap1,tx_pcap={}", sent.display());
-    let keys = Keys { seq: (1 << 32) - PACKETS / 2, packets: Some(PACKETS), ..Keys::random()? };
-    let gateway = start(scratch, cpus, &source, &sink)?;
+    let peers = Peers { count: 1 };
+    let keys = Keys { seq: (1 << 32) - PACKETS / 2, packets: Some(PACKETS), ..Keys::random(peers)? };
+    let setup = Setup { cpu: cpus.measured, source: &source, sink: &sink, peers, buffers: None };
+    let start = || Gateway::start(scratch, 1, |dir| setup.render(dir));
+    let mut gateway = with_measured_cpu(cpus, start)?;
     gateway.batch(&keys.batch())?;
     wait_for(&gateway, PACKETS)?;
-    let ledger = Ledger::at_the_end(&gateway.stop()?)?;
+    let ledger = Ledger::at_the_end(&gateway.stop_engine()?)?;
     if ledger.sent != PACKETS {
         bail!("{} packets were sent under an SA that ends after {PACKETS}", ledger.sent);
     }
     let job = json!({
-        "sent": sent, "given": pcap, "key": keys.key_hex, "spi": toml::SPI,
-        "first": keys.seq + 1, "packets": PACKETS, "src": toml::OWN, "dst": toml::PEER,
+        "sent": sent, "given": pcap, "key": keys.hex.first(), "spi": peers.spi(0),
+        "first": keys.seq + 1, "packets": PACKETS, "src": OWN, "dst": NEIGHBOR,
     });
     let said = opened(&job)?;
     if said["opened"].as_u64() != Some(PACKETS) {

@@ -1,30 +1,44 @@
 //! The gateway under test: its configuration file and its keys, on the path an operator takes.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::Context;
 
 use crate::Result;
+use crate::peers::{NEIGHBOR, OURS, OUTER, OWN, Peers};
 
-/// Outer address of the gateway.
-pub const OWN: &str = "192.0.2.1";
-/// Outer address of its peer.
-pub const PEER: &str = "192.0.2.2";
-/// SPI of the outbound SA.
-pub const SPI: u32 = 0x0010_0001;
+/// What is in the configuration file.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The CPU of the only worker.
+    pub cpu: usize,
+    /// Packets come in by this device.
+    pub source: &'a str,
+    /// Packets leave by this device.
+    pub sink: &'a str,
+    /// Who the tunnels lead to.
+    pub peers: Peers,
+    /// Packet buffers, where the engine's own number is too small for the source.
+    pub buffers: Option<u32>,
+}
 
-/// Writes the configuration: packets come in by `source`, leave by `sink`; one worker on `cpu`.
-#[must_use]
-pub fn render(runtime_dir: &Path, cpu: usize, source: &str, sink: &str) -> String {
-    let dir = runtime_dir.display();
-    format!(
-        r#"[engine]
+impl Setup<'_> {
+    /// Writes the file.
+    #[must_use]
+    pub fn render(&self, runtime_dir: &Path) -> String {
+        let (dir, Self { cpu, source, sink, peers, buffers }) = (runtime_dir.display(), self);
+        let buffers = buffers.map(|buffers| format!("buffers     = {buffers}\n")).unwrap_or_default();
+        let (network, bits) = peers.networks();
+        let (outer, outer_bits) = OUTER;
+        format!(
+            r#"[engine]
 runtime_dir = "{dir}"
 workers     = [{cpu}]
 hugepages   = true
 netdevs     = false
-
+{buffers}
 [[port]]
 name      = "lan"
 device    = "{source}"
@@ -41,69 +55,115 @@ if_id = 1
 
 [[neighbor]]
 port = "wan"
-ip   = "{PEER}"
+ip   = "{NEIGHBOR}"
 mac  = "02:00:00:00:00:02"
 
 [[route]]
-to  = "10.2.0.0/16"
+to  = "{network}/{bits}"
 dev = "ipsec1"
+
+[[route]]
+to  = "{outer}/{outer_bits}"
+via = "{NEIGHBOR}"
+dev = "wan"
 "#
-    )
+        )
+    }
 }
 
-/// An outbound SA: AES-128-GCM, ESN, a key of its own for every run.
+/// Outbound SAs: AES-128-GCM, ESN, a key of its own for each peer and every run.
 #[derive(Clone)]
 pub struct Keys {
-    /// Cipher key and salt, in hexadecimal digits.
-    pub key_hex: String,
+    /// Whose they are.
+    pub peers: Peers,
+    /// Cipher key and salt of each, in hexadecimal digits.
+    pub hex: Vec<String>,
     /// Number last taken.
     pub seq: u64,
-    /// The SA ends after so many packets.
+    /// An SA ends after so many packets.
     pub packets: Option<u64>,
 }
 
 impl Keys {
-    /// Makes a random key.
+    /// Makes random keys.
     ///
     /// # Errors
     /// What the system says.
-    pub fn random() -> Result<Self> {
-        use std::io::Read as _;
-        let mut octets = [0_u8; 20];
+    pub fn random(peers: Peers) -> Result<Self> {
+        let mut octets = vec![0_u8; KEYING_OCTETS * peers.count as usize];
         std::fs::File::open(RANDOM)?.read_exact(&mut octets).context(RANDOM)?;
-        let key_hex = octets.iter().fold(String::new(), |mut text, octet| {
-            let _ = write!(text, "{octet:02x}");
-            text
-        });
-        Ok(Self { key_hex, seq: 0, packets: None })
+        let hex = octets.chunks_exact(KEYING_OCTETS).map(hex).collect();
+        Ok(Self { peers, hex, seq: 0, packets: None })
     }
 
-    /// Returns the lines for `espctl -batch`: the SA with a lifetime, and policies in every direction.
+    /// Returns the lines for `espctl -batch`: SAs with lifetimes, and policies of each peer in every direction.
     #[must_use]
     pub fn batch(&self) -> String {
-        let Self { key_hex, seq, packets } = self;
+        let mut lines = String::new();
+        for (peer, key) in (0..).zip(&self.hex) {
+            self.state(&mut lines, peer, key);
+        }
+        for peer in 0..self.peers.count {
+            self.policies(&mut lines, peer);
+        }
+        lines
+    }
+
+    fn state(&self, lines: &mut String, peer: u32, key: &str) {
+        let Self { peers, seq, packets, .. } = self;
+        let (dst, spi, reqid) = (peers.outer(peer), peers.spi(peer), peers.reqid(peer));
         let limit = packets.map(|packets| format!(" limit packet-hard {packets}")).unwrap_or_default();
-        let mut lines = format!(
-            "xfrm state add src {OWN} dst {PEER} proto esp spi {SPI:#x} reqid 1 mode tunnel replay-window 0 \
-             aead rfc4106(gcm(aes)) 0x{key_hex} 128 dir out flag esn replay-oseq {:#x} replay-oseq-hi {:#x} \
-             if_id 0x1 limit time-soft 3000 limit time-hard 3600{limit}\n",
+        let _ = writeln!(
+            lines,
+            "xfrm state add src {OWN} dst {dst} proto esp spi {spi:#x} reqid {reqid} mode tunnel \
+             replay-window 0 aead rfc4106(gcm(aes)) 0x{key} 128 dir out flag esn \
+             replay-oseq {:#x} replay-oseq-hi {:#x} if_id 0x1 limit time-soft 3000 limit time-hard 3600{limit}",
             seq & 0xffff_ffff,
             seq >> 32,
         );
-        let (ours, theirs) = ("10.1.0.0/16", "10.2.0.0/16");
+    }
+
+    fn policies(&self, lines: &mut String, peer: u32) {
+        let (outer, reqid) = (self.peers.outer(peer), self.peers.reqid(peer));
+        let network = |(address, bits)| format!("{address}/{bits}");
+        let (ours, theirs) = (network(OURS), network(self.peers.network(peer)));
         for (direction, src, dst, from, to) in [
-            ("out", ours, theirs, OWN, PEER),
-            ("in", theirs, ours, PEER, OWN),
-            ("fwd", theirs, ours, PEER, OWN),
+            ("out", &ours, &theirs, OWN, outer),
+            ("in", &theirs, &ours, outer, OWN),
+            ("fwd", &theirs, &ours, outer, OWN),
         ] {
             let _ = writeln!(
                 lines,
                 "xfrm policy add src {src} dst {dst} dir {direction} if_id 0x1 \
-                 tmpl src {from} dst {to} proto esp reqid 1 mode tunnel"
+                 tmpl src {from} dst {to} proto esp reqid {reqid} mode tunnel"
             );
         }
-        lines
     }
 }
 
+fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
+}
+
 const RANDOM: &str = "/dev/urandom";
+/// AES-128 and the salt.
+const KEYING_OCTETS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_peer_has_an_sa_with_a_key_of_its_own_and_three_policies() {
+        let keys = Keys::random(Peers { count: 3 }).unwrap();
+        let batch = keys.batch();
+        let lines: Vec<_> = batch.lines().collect();
+        assert_eq!(lines.iter().filter(|line| line.starts_with("xfrm state add ")).count(), 3);
+        assert_eq!(lines.iter().filter(|line| line.starts_with("xfrm policy add ")).count(), 9);
+        assert_ne!(keys.hex[0], keys.hex[1]);
+        assert!(keys.hex.iter().all(|hex| hex.len() == 40 && batch.contains(hex.as_str())));
+    }
+}
