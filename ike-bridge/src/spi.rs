@@ -40,6 +40,7 @@ pub struct Reserved {
 #[derive(Debug)]
 pub struct SpiAllocator {
     slots: Vec<Entry>,
+    /// Slots to give out next. One that was claimed by its SPI stays in the list and is passed over.
     free: VecDeque<u32>,
     larval: VecDeque<(u64, u32)>,
     resting: VecDeque<(u64, u32)>,
@@ -61,6 +62,12 @@ struct Entry {
     state: State,
     /// The high part given out last, then the ones before it.
     highs: [u16; HIGHS_REMEMBERED],
+    /// Whether it stands in the list of free slots.
+    queued: bool,
+}
+
+impl Entry {
+    const BLANK: Self = Self { state: State::Free, highs: [0; HIGHS_REMEMBERED], queued: false };
 }
 
 impl SpiAllocator {
@@ -71,7 +78,7 @@ impl SpiAllocator {
         let slots = capacity.saturating_mul(2).clamp(FEWEST_SLOTS, SA_SLOTS);
         let mut this = Self {
             capacity,
-            slots: vec![Entry { state: State::Free, highs: [0; HIGHS_REMEMBERED] }; slots as usize],
+            slots: vec![Entry::BLANK; slots as usize],
             free: VecDeque::new(),
             larval: VecDeque::new(),
             resting: VecDeque::new(),
@@ -85,7 +92,9 @@ impl SpiAllocator {
         this.resting.make_contiguous().sort_unstable();
         let count = u32::try_from(this.slots.len()).unwrap_or(SA_SLOTS);
         let in_order = (0..count).map(|i| (start % count + i) % count);
-        this.free = in_order.filter(|&slot| this.state(slot) == Some(State::Free)).collect();
+        for slot in in_order {
+            this.queue(slot);
+        }
         this
     }
 
@@ -93,10 +102,9 @@ impl SpiAllocator {
         let slot = contents.slot.index();
         if slot as usize >= self.slots.len() {
             // The capacity was lowered: admission stops, what is installed stays.
-            let blank = Entry { state: State::Free, highs: [0; HIGHS_REMEMBERED] };
-            self.slots.resize(slot as usize + 1, blank);
+            self.slots.resize(slot as usize + 1, Entry::BLANK);
         }
-        let mut highs = Entry { state: State::Free, highs: contents.history.last_high };
+        let mut highs = Entry { highs: contents.history.last_high, ..Entry::BLANK };
         let mut remember = |high: u16| {
             if highs.high() != high {
                 highs.remember(high);
@@ -130,6 +138,29 @@ impl SpiAllocator {
         }
     }
 
+    /// Adds a free slot to those to give out.
+    fn queue(&mut self, slot: u32) {
+        if let Some(entry) = self.slots.get_mut(slot as usize)
+            && entry.state == State::Free
+            && !entry.queued
+        {
+            entry.queued = true;
+            self.free.push_back(slot);
+        }
+    }
+
+    /// Takes the slot that has been free for longest.
+    fn next_free(&mut self) -> Option<u32> {
+        while let Some(slot) = self.free.pop_front() {
+            let Some(entry) = self.slots.get_mut(slot as usize) else { continue };
+            entry.queued = false;
+            if entry.state == State::Free {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
     fn state(&self, slot: u32) -> Option<State> {
         self.slots.get(slot as usize).map(|entry| entry.state)
     }
@@ -145,7 +176,7 @@ impl SpiAllocator {
     pub fn reserve(&mut self, now_ns: u64, mut random: impl FnMut() -> u32) -> Result<Reserved, Refused> {
         self.wake(now_ns);
         self.admit()?;
-        let slot = self.free.pop_front().ok_or(self.full())?;
+        let slot = self.next_free().ok_or(self.full())?;
         let spi = self.pick(slot, &mut random);
         let until_ns = now_ns.saturating_add(LARVAL_NS);
         if let Some(entry) = self.slots.get_mut(slot as usize) {
@@ -175,9 +206,6 @@ impl SpiAllocator {
     pub fn claim(&mut self, spi: Spi) {
         let slot = Slot::of(spi).index();
         if let Some(entry) = self.slots.get_mut(slot as usize) {
-            if entry.state == State::Free {
-                self.free.retain(|&free| free != slot);
-            }
             if !matches!(entry.state, State::Larval { .. }) {
                 self.admitted += 1;
             }
@@ -195,7 +223,7 @@ impl SpiAllocator {
         self.wake(now_ns);
         self.admit()?;
         let full = self.full();
-        let slot = match self.free.pop_front() {
+        let slot = match self.next_free() {
             Some(slot) => slot,
             None => self.oldest_resting().ok_or(full)?,
         };
@@ -224,9 +252,6 @@ impl SpiAllocator {
         if let Some(entry) = self.slots.get_mut(slot.index() as usize)
             && matches!(entry.state, State::Resting { .. } | State::Free)
         {
-            if entry.state == State::Free {
-                self.free.retain(|&free| free != slot.index());
-            }
             entry.state = State::Used;
             self.admitted += 1;
         }
@@ -297,7 +322,7 @@ impl SpiAllocator {
                 && entry.state == (State::Resting { until_ns })
             {
                 entry.state = State::Free;
-                self.free.push_back(slot);
+                self.queue(slot);
             }
         }
     }
