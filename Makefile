@@ -1,5 +1,5 @@
 # What a person types; CI calls the same. PROFILE=release builds demo and tests as they are installed; ARGS goes to
-# bench, bench-stages, instructions and mutants.
+# bench, bench-compare, bench-stages, instructions and mutants.
 PROFILE ?= dev
 CARGO = PATH="$$(configs/setup/cargo-path):$$PATH" cargo
 TARGET = $(or $(CARGO_TARGET_DIR),target)
@@ -10,7 +10,7 @@ SBIN = $(DESTDIR)/usr/sbin
 
 .PHONY: help
 help: ## lists the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 15
 
 .PHONY: setup
 setup: ## installs what is missing on Debian 12 (as root); does nothing where nothing is missing
@@ -45,6 +45,10 @@ bench: setup ## packets per second of the whole engine, beside AEAD and I/O alon
 .PHONY: bench-stages
 bench-stages: setup ## time of each stage of the packet path, in memory; ARGS chooses, as in `ARGS=spd`
 	@$(CARGO) bench --package espalier-benches -- $(ARGS)
+
+.PHONY: bench-compare
+bench-compare: setup ## sets two results side by side: ARGS="OLD.json NEW.json", the two newest without
+	@$(CARGO) run --quiet --package espalier-benches --bin bench -- compare $(ARGS)
 
 .PHONY: mutants
 mutants: build ## removes the guard of each safety property and shows that a test notices (as root)

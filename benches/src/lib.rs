@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod asked;
+pub mod compare;
 pub mod counted;
 pub mod cpu;
 pub mod eal;

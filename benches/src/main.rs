@@ -1,7 +1,7 @@
 //! `bench`: prints what the whole engine does on one core, and what the AEAD and the I/O alone cost in the same run.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use espalier_benches::sealed::process;
 use espalier_benches::report::Report;
 use espalier_benches::rows::{Direction, Row};
 use espalier_benches::settings::Settings;
-use espalier_benches::{Result, hugepages, inbound, interrupt, io, outbound, traffic};
+use espalier_benches::{Result, compare, hugepages, inbound, interrupt, io, outbound, traffic};
 
 /// Measures the engine on one pinned core: outbound and inbound, by 1, 1 000 and 100 000 SAs.
 #[derive(Debug, Parser)]
@@ -36,7 +36,7 @@ struct Arguments {
     #[arg(long)]
     cpu: Option<usize>,
     /// Where the result file goes
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
+    #[arg(long, default_value = RESULTS)]
     results: PathBuf,
     /// Leave out the sample that scapy opens
     #[arg(long)]
@@ -45,6 +45,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Part {
+    /// Sets two results side by side; the two newest if none is named
+    Compare {
+        /// The older result
+        #[arg(requires = "new")]
+        old: Option<PathBuf>,
+        /// The newer result
+        new: Option<PathBuf>,
+    },
     /// The I/O alone, in a process of its own
     #[command(hide = true)]
     Io(io::Job),
@@ -56,6 +64,7 @@ enum Part {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.part {
+        Some(Part::Compare { old, new }) => compared(old.as_deref(), new.as_deref()),
         Some(Part::Io(job)) => io::run(job),
         Some(Part::Memory(job)) => process::run(job),
         None => run(&arguments),
@@ -104,6 +113,14 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+fn compared(old: Option<&Path>, new: Option<&Path>) -> Result<()> {
+    if let (Some(old), Some(new)) = (old, new) {
+        return compare::print(old, new);
+    }
+    let [old, new] = compare::newest(Path::new(RESULTS))?;
+    compare::print(&old, &new)
+}
+
 /// A directory on tmpfs, removed at the end.
 struct Scratch(PathBuf);
 
@@ -120,3 +137,5 @@ impl Drop for Scratch {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results");
