@@ -17,8 +17,8 @@ use shm_protocol::sad::SadReader;
 /// What it took to load the keys of a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Loaded {
-    /// SAs that were loaded.
-    pub sas: u32,
+    /// Pairs of SAs that were loaded.
+    pub pairs: u32,
     /// Until `espctl -batch -` had ended: the bridge has written everything.
     pub loaded_in: Duration,
     /// Until the workers used everything, from the same start.
@@ -43,22 +43,22 @@ impl Loaded {
         settle(gateway)?;
         let visible_after = start.elapsed();
         let after = gateway.memory()?;
-        Ok(Self { sas: keys.peers.count, loaded_in, visible_after, before, after })
+        Ok(Self { pairs: keys.peers.count, loaded_in, visible_after, before, after })
     }
 
-    /// Returns by how much the engine grew for each SA and its policies. Units: octets.
+    /// Returns by how much the engine grew for each pair of SAs and its policies. Units: octets.
     #[must_use]
-    pub fn octets_per_sa(&self) -> f64 {
+    pub fn octets_per_pair(&self) -> f64 {
         let all = |memory: Memory| (memory.resident + memory.hugetlb) as f64;
-        (all(self.after) - all(self.before)) / f64::from(self.sas.max(1))
+        (all(self.after) - all(self.before)) / f64::from(self.pairs.max(1))
     }
 
     /// Returns the figures for a result file.
     #[must_use]
     pub fn json(&self) -> Value {
         let memory = |memory: Memory| json!({"resident": memory.resident, "hugetlb": memory.hugetlb});
-        json!({"sas": self.sas, "loaded_in_s": self.loaded_in.as_secs_f64(),
-               "visible_after_s": self.visible_after.as_secs_f64(), "octets_per_sa": self.octets_per_sa(),
+        json!({"pairs": self.pairs, "loaded_in_s": self.loaded_in.as_secs_f64(),
+               "visible_after_s": self.visible_after.as_secs_f64(), "octets_per_pair": self.octets_per_pair(),
                "engine_octets_before": memory(self.before), "engine_octets_after": memory(self.after)})
     }
 }
@@ -96,11 +96,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_of_an_sa_is_what_the_engine_grew_by_shared_out() {
+    fn memory_of_a_pair_is_what_the_engine_grew_by_shared_out() {
         let memory = |resident| Memory { resident, hugetlb: 1 << 20 };
         let time = Duration::from_secs(1);
         let (before, after) = (memory(1000), memory(401_000));
-        let loaded = Loaded { sas: 100, loaded_in: time, visible_after: time, before, after };
-        assert!((loaded.octets_per_sa() - 4000.0).abs() < 1e-9);
+        let loaded = Loaded { pairs: 100, loaded_in: time, visible_after: time, before, after };
+        assert!((loaded.octets_per_pair() - 4000.0).abs() < 1e-9);
     }
 }

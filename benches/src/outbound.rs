@@ -64,11 +64,12 @@ fn start(
     scratch: &std::path::Path,
     row: Row,
 ) -> Result<(Gateway, String, Loaded)> {
+    // Two SAs each; twice as many policies are admitted.
     let capacity = setup.peers.count.saturating_mul(2);
     let start = || Gateway::start(scratch, capacity, |dir| setup.render(dir));
     let gateway = with_measured_cpu(&settings.cpus, start)?;
     let crypto = gateway.json("status")?["crypto"].as_str().unwrap_or_default().to_owned();
-    eprintln!("{row}: {} SAs by espctl -batch", setup.peers.count);
+    eprintln!("{row}: {} pairs of SAs by espctl -batch", setup.peers.count);
     let loaded = Loaded::load(&gateway, &Keys::random(setup.peers)?)?;
     Ok((gateway, crypto, loaded))
 }

@@ -49,10 +49,16 @@ impl Peers {
         peer + 1
     }
 
-    /// Returns the SPI of the SA to one of them.
+    /// Returns the SPI of the SA to one of them, which it chose itself.
     #[must_use]
     pub const fn spi(self, peer: u32) -> u32 {
         0x0010_0001 + peer
+    }
+
+    /// Returns the SPI of the SA from one of them: its low 20 bits are its place in the SAD.
+    #[must_use]
+    pub const fn inbound_spi(self, peer: u32) -> u32 {
+        0x5a50_0000 | peer
     }
 
     /// The first address is the network's own.

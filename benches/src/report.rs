@@ -135,7 +135,7 @@ impl Report {
     }
 
     fn print_row(&self, row: Row, figures: &[&Figures]) {
-        println!("\n{row}: {} SAs, {}", row.sas(), row.harness());
+        println!("\n{row}: number of SAs {}, {}", row.sas(), row.harness());
         line(["inner", "Mpps", "Gbit/s", "engine", "TSC", "AEAD alone", "I/O alone", "engine to"]);
         line(["octets", "", "inner", "ns a packet", "median", "ns a packet", "ns a packet", "AEAD + I/O"]);
         for figures in figures {
@@ -215,16 +215,16 @@ fn remarks(figures: &Figures) {
 fn load(loaded: &Loaded) {
     let mib = |octets: u64| octets as f64 / f64::from(1 << 20);
     println!(
-        "  {} SAs and their policies: loaded in {:.2} s, visible after {:.2} s; engine {:.0} MiB resident and {:.0} MiB of \
-         huge pages before, {:.0} and {:.0} after: {:.0} octets an SA",
-        loaded.sas,
+        "  SAs and policies of {} pairs: loaded in {:.2} s, visible after {:.2} s; engine {:.0} MiB resident and {:.0} MiB of \
+         huge pages before, {:.0} and {:.0} after: {:.0} octets a pair",
+        loaded.pairs,
         loaded.loaded_in.as_secs_f64(),
         loaded.visible_after.as_secs_f64(),
         mib(loaded.before.resident),
         mib(loaded.before.hugetlb),
         mib(loaded.after.resident),
         mib(loaded.after.hugetlb),
-        loaded.octets_per_sa()
+        loaded.octets_per_pair()
     );
 }
 

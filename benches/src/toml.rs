@@ -71,13 +71,15 @@ dev = "wan"
     }
 }
 
-/// Outbound SAs: AES-128-GCM, ESN, a key of its own for each peer and every run.
+/// Pairs of SAs: AES-128-GCM, ESN, keys of their own for each peer and every run.
 #[derive(Clone)]
 pub struct Keys {
     /// Whose they are.
     pub peers: Peers,
-    /// Cipher key and salt of each, in hexadecimal digits.
+    /// Cipher key and salt of each outbound SA, in hexadecimal digits.
     pub hex: Vec<String>,
+    /// Those of each inbound SA.
+    pub inbound_hex: Vec<String>,
     /// Number last taken.
     pub seq: u64,
     /// An SA ends after so many packets.
@@ -90,18 +92,23 @@ impl Keys {
     /// # Errors
     /// What the system says.
     pub fn random(peers: Peers) -> Result<Self> {
-        let mut octets = vec![0_u8; KEYING_OCTETS * peers.count as usize];
+        let mut octets = vec![0_u8; 2 * KEYING_OCTETS * peers.count as usize];
         std::fs::File::open(RANDOM)?.read_exact(&mut octets).context(RANDOM)?;
-        let hex = octets.chunks_exact(KEYING_OCTETS).map(hex).collect();
-        Ok(Self { peers, hex, seq: 0, packets: None })
+        let (outbound, inbound) = octets.split_at(octets.len() / 2);
+        let keys = |octets: &[u8]| octets.chunks_exact(KEYING_OCTETS).map(hex).collect();
+        Ok(Self { peers, hex: keys(outbound), inbound_hex: keys(inbound), seq: 0, packets: None })
     }
 
     /// Returns the lines for `espctl -batch`: SAs with lifetimes, and policies of each peer in every direction.
     #[must_use]
     pub fn batch(&self) -> String {
         let mut lines = String::new();
+        // Inbound first: their SPIs name their places in the SAD, the others take any.
+        for (peer, key) in (0..).zip(&self.inbound_hex) {
+            self.inbound(&mut lines, peer, key);
+        }
         for (peer, key) in (0..).zip(&self.hex) {
-            self.state(&mut lines, peer, key);
+            self.outbound(&mut lines, peer, key);
         }
         for peer in 0..self.peers.count {
             self.policies(&mut lines, peer);
@@ -109,7 +116,18 @@ impl Keys {
         lines
     }
 
-    fn state(&self, lines: &mut String, peer: u32, key: &str) {
+    fn inbound(&self, lines: &mut String, peer: u32, key: &str) {
+        let (src, spi, reqid) =
+            (self.peers.outer(peer), self.peers.inbound_spi(peer), self.peers.reqid(peer));
+        let _ = writeln!(
+            lines,
+            "xfrm state add src {src} dst {OWN} proto esp spi {spi:#x} reqid {reqid} mode tunnel \
+             replay-window 1024 aead rfc4106(gcm(aes)) 0x{key} 128 dir in flag esn if_id 0x1 \
+             limit time-soft 3000 limit time-hard 3600"
+        );
+    }
+
+    fn outbound(&self, lines: &mut String, peer: u32, key: &str) {
         let Self { peers, seq, packets, .. } = self;
         let (dst, spi, reqid) = (peers.outer(peer), peers.spi(peer), peers.reqid(peer));
         let limit = packets.map(|packets| format!(" limit packet-hard {packets}")).unwrap_or_default();
@@ -157,13 +175,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_peer_has_an_sa_with_a_key_of_its_own_and_three_policies() {
+    fn each_peer_has_a_pair_of_sas_with_keys_of_their_own_and_three_policies() {
         let keys = Keys::random(Peers { count: 3 }).unwrap();
         let batch = keys.batch();
         let lines: Vec<_> = batch.lines().collect();
-        assert_eq!(lines.iter().filter(|line| line.starts_with("xfrm state add ")).count(), 3);
+        assert_eq!(lines.iter().filter(|line| line.starts_with("xfrm state add ")).count(), 6);
         assert_eq!(lines.iter().filter(|line| line.starts_with("xfrm policy add ")).count(), 9);
-        assert_ne!(keys.hex[0], keys.hex[1]);
-        assert!(keys.hex.iter().all(|hex| hex.len() == 40 && batch.contains(hex.as_str())));
+        let all: Vec<_> = keys.hex.iter().chain(&keys.inbound_hex).collect();
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 6);
+        assert!(all.iter().all(|hex| hex.len() == 40 && batch.contains(hex.as_str())));
     }
 }
