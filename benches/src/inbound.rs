@@ -10,11 +10,11 @@ use crate::Result;
 use crate::asked::Asked;
 use crate::engine::Measured;
 use crate::floor::Windows;
-use crate::sealed::process::MEMORY_MIB;
 use crate::reading::{Ledger, Stage};
 use crate::report::{Figures, ratios};
 use crate::residence::Quantiles;
 use crate::rows::Row;
+use crate::sealed::process::MEMORY_MIB;
 use crate::settings::Settings;
 use crate::spread::Spread;
 

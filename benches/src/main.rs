@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use espalier_benches::cpu::{self, Cpus};
 use espalier_benches::machine::Machine;
-use espalier_benches::sealed::process;
 use espalier_benches::report::Report;
 use espalier_benches::rows::{Direction, Row};
+use espalier_benches::sealed::process;
 use espalier_benches::settings::Settings;
 use espalier_benches::{Result, compare, hugepages, inbound, interrupt, io, outbound, traffic};
 
