@@ -55,7 +55,7 @@ pub fn is_right(header: &[u8; 20]) -> bool {
     let (words, _) = header.as_chunks::<4>();
     // A one's complement sum is 0 when the number is a multiple of 0xffff, in either order of the octets.
     let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-    sum != 0 && sum % 0xffff == 0
+    sum != 0 && sum.is_multiple_of(0xffff)
 }
 
 /// Returns the checksum after one word under it changed from `old` to `new`.
