@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+pub(super) use esp::wire::plain::mix;
+
 /// Numbers without a pattern, the digits of pi.
 pub(super) const SEEDS: [u64; 5] = [
     0x243f_6a88_85a3_08d3,
@@ -18,14 +20,6 @@ pub(super) fn bits(address: IpAddr) -> u128 {
         IpAddr::V4(address) => u128::from(address.to_bits()),
         IpAddr::V6(address) => address.to_bits(),
     }
-}
-
-/// Multiplies to 128 bits and adds the halves without carry, so that every bit of both comes into every bit.
-#[inline]
-#[allow(clippy::cast_possible_truncation, reason = "the two halves of a product")]
-pub(super) const fn mix(one: u64, other: u64) -> u64 {
-    let product = one as u128 * other as u128;
-    product as u64 ^ (product >> 64) as u64
 }
 
 /// Hashes a number of 128 bits.

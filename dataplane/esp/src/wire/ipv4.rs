@@ -233,10 +233,11 @@ pub fn decrement_ttl(packet: &mut [u8]) -> Result<(), DropReason> {
     if header.ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
-    let old = u16::from_be_bytes([header.ttl, header.proto]);
     header.ttl -= 1;
-    let new = u16::from_be_bytes([header.ttl, header.proto]);
-    header.checksum = U16::new(checksum::update(header.checksum.get(), old, new));
+    // The word of the TTL is less by 0x100, so the checksum is more by it. RFC 1624 section 3.
+    let (sum, carry) = header.checksum.get().overflowing_add(0x100);
+    let sum = sum + u16::from(carry);
+    header.checksum = U16::new(if sum == u16::MAX { 0 } else { sum });
     Ok(())
 }
 
@@ -311,7 +312,10 @@ mod tests {
     fn a_changed_header_keeps_a_right_checksum() {
         let mut octets = packet();
         for ttl in (1..64).rev() {
+            let word = |octets: &[u8], at: usize| u16::from_be_bytes([octets[at], octets[at + 1]]);
+            let (old, sum) = (word(&octets, 8), word(&octets, 10));
             decrement_ttl(&mut octets).unwrap();
+            assert_eq!(word(&octets, 10), checksum::update(sum, old, word(&octets, 8)));
             assert_eq!(Ipv4::parse(&octets).unwrap().ttl(), ttl);
             assert!(Ipv4::parse(&octets).unwrap().checksum_ok());
         }

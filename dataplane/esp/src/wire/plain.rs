@@ -94,8 +94,8 @@ impl FlowId {
     #[inline]
     pub const fn hash(&self, seed: u64) -> u64 {
         let [a, b, c, d, rest] = self.0;
-        let mixed = fold(a ^ seed, rest ^ ODD);
-        if rest & IPV6 == 0 { mixed } else { fold(mixed ^ b, seed ^ c) ^ fold(mixed ^ d, ODD ^ seed) }
+        let mixed = mix(a ^ seed, rest ^ ODD);
+        if rest & IPV6 == 0 { mixed } else { mix(mixed ^ b, seed ^ c) ^ mix(mixed ^ d, ODD ^ seed) }
     }
 
     /// Returns what [`ends`] returns for the packets of this flow.
@@ -172,17 +172,9 @@ impl Plain {
     #[inline]
     pub fn pass(&self, packet: &mut [u8]) {
         let [.., rest] = self.id.0;
-        if rest & IPV6 == 0 {
-            if let Some([_, _, _, _, _, _, _, _, ttl, _, s0, s1]) = packet.first_chunk_mut() {
-                *ttl = ttl.wrapping_sub(1);
-                // The word of the TTL is less by 0x100, so the checksum is more by it. RFC 1624 section 3.
-                let (sum, carry) = u16::from_be_bytes([*s0, *s1]).overflowing_add(0x100);
-                let sum = sum + u16::from(carry);
-                [*s0, *s1] = if sum == u16::MAX { [0, 0] } else { sum.to_be_bytes() };
-            }
-        } else if let Some([_, _, _, _, _, _, _, hop_limit]) = packet.first_chunk_mut() {
-            *hop_limit = hop_limit.wrapping_sub(1);
-        }
+        // That one is left was seen at the first look.
+        let _ =
+            if rest & IPV6 == 0 { ipv4::decrement_ttl(packet) } else { ipv6::decrement_hop_limit(packet) };
     }
 
     #[inline]
@@ -229,9 +221,10 @@ fn words6(octets: &[u8; 32]) -> [u64; 4] {
 }
 
 /// Multiplies and folds the halves, so that each bit of the result depends on every bit of both.
+#[must_use]
 #[inline]
 #[allow(clippy::cast_possible_truncation, reason = "the halves of a product are what is wanted")]
-const fn fold(a: u64, b: u64) -> u64 {
+pub const fn mix(a: u64, b: u64) -> u64 {
     let product = a as u128 * b as u128;
     product as u64 ^ (product >> 64) as u64
 }
