@@ -9,12 +9,13 @@ use crate::path::counters::Stage;
 
 /// Makes the longest page from `cursor` on that fits a message. `make` gets the lines and the next cursor.
 pub(super) fn page<T: Clone>(
-    all: &[T],
+    all: impl Iterator<Item = T>,
     cursor: Cursor,
     make: impl Fn(Vec<T>, Option<Cursor>) -> EngineReply,
 ) -> EngineReply {
-    let from = usize::try_from(cursor.0).unwrap_or(usize::MAX).min(all.len());
-    let rest = all.get(from..).unwrap_or_default();
+    let from = usize::try_from(cursor.0).unwrap_or(usize::MAX);
+    // One more than is shown tells whether there is a next page.
+    let rest: Vec<T> = all.skip(from).take(MOST_LINES + 1).collect();
     let mut count = rest.len().min(MOST_LINES);
     loop {
         let next = (count < rest.len()).then(|| Cursor(u32::try_from(from + count).unwrap_or(u32::MAX)));
@@ -31,7 +32,7 @@ pub(super) fn drops<K>(facts: &Facts<K>, cursor: Cursor, all: bool) -> EngineRep
     let lines = drop_lines(facts);
     let total = lines.iter().map(|line| line.packets).sum();
     let lines: Vec<DropLine> = lines.into_iter().filter(|line| all || line.packets > 0).collect();
-    page(&lines, cursor, |page, next| EngineReply::Drops { page, total, next })
+    page(lines.into_iter(), cursor, |page, next| EngineReply::Drops { page, total, next })
 }
 
 /// Counts every reason.
@@ -55,7 +56,7 @@ pub(super) fn drop_lines<K>(facts: &Facts<K>) -> Vec<DropLine> {
 /// Answers `workers`.
 pub(super) fn workers<K>(facts: &Facts<K>, cursor: Cursor) -> EngineReply {
     let ledger = facts.ledger();
-    page(&worker_lines(facts), cursor, |page, next| EngineReply::Workers { page, ledger, next })
+    page(worker_lines(facts).into_iter(), cursor, |page, next| EngineReply::Workers { page, ledger, next })
 }
 
 /// Describes every worker.
@@ -85,7 +86,7 @@ pub(super) fn worker_lines<K>(facts: &Facts<K>) -> Vec<WorkerLine> {
 
 /// Answers `ports`.
 pub(super) fn ports<K>(facts: &Facts<K>, cursor: Cursor) -> EngineReply {
-    page(&port_lines(facts), cursor, |page, next| EngineReply::Ports { page, next })
+    page(port_lines(facts).into_iter(), cursor, |page, next| EngineReply::Ports { page, next })
 }
 
 /// Describes every port; what its driver does not say is 0.
@@ -136,7 +137,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut cursor = Some(Cursor::default());
         while let Some(at) = cursor {
-            let reply = page(&all, at, |page, next| EngineReply::Ports { page, next });
+            let reply = page(all.iter().cloned(), at, |page, next| EngineReply::Ports { page, next });
             assert!(codec::encode(&reply).is_ok());
             let EngineReply::Ports { page, next } = reply else { unreachable!() };
             assert!(!page.is_empty());
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_cursor_behind_the_end_gives_an_empty_last_page() {
-        let reply = page(&[line(0)], Cursor(7), |page, next| EngineReply::Ports { page, next });
+        let reply = page([line(0)].into_iter(), Cursor(7), |page, next| EngineReply::Ports { page, next });
         assert_eq!(reply, EngineReply::Ports { page: vec![], next: None });
     }
 

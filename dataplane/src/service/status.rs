@@ -13,7 +13,6 @@ use crate::tables::Tables;
 pub(super) fn status<K>(facts: &Facts<K>, tunnels: &Tunnels, cursor: Cursor) -> EngineReply {
     let now_ns = boottime_ns();
     let tables = facts.view.tables();
-    let lines = lines(&tables, tunnels, now_ns);
     let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
     let head = StatusPage {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -29,12 +28,16 @@ pub(super) fn status<K>(facts: &Facts<K>, tunnels: &Tunnels, cursor: Cursor) -> 
         tunnels: Vec::new(),
         next: None,
     };
-    page(&lines, cursor, |tunnels, next| {
+    let lines = tunnels.iter().map(|(key, tunnel)| TunnelLine {
+        sas: tunnels.sas(&tables, key, tunnel, now_ns),
+        ..line(&tables, tunnels, key, tunnel, now_ns)
+    });
+    page(lines, cursor, |tunnels, next| {
         EngineReply::Status(Box::new(StatusPage { tunnels, next, ..head.clone() }))
     })
 }
 
-/// Describes every tunnel.
+/// Describes every tunnel without its SAs.
 pub(super) fn lines<K>(tables: &Tables<K>, tunnels: &Tunnels, now_ns: u64) -> Vec<TunnelLine> {
     tunnels.iter().map(|(key, tunnel)| line(tables, tunnels, key, tunnel, now_ns)).collect()
 }
@@ -62,7 +65,7 @@ fn line<K>(tables: &Tables<K>, all: &Tunnels, key: &Key, tunnel: &Tunnel, now_ns
         out_bits_per_second: tunnel.rate.out_bits,
         out_packets_per_second: tunnel.rate.out_packets,
         mtu_octets: interface.and_then(|interface| interface.mtu),
-        sas: tunnel.sas.clone(),
+        sas: Vec::new(),
         sa_count: tunnel.counts.iter().sum(),
         drops: tunnel.drops,
         trouble: tunnel_trouble(tunnel),

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
+use arrayvec::ArrayVec;
 use shm_protocol::ids::{SaUid, Slot, Spi};
 use shm_protocol::live::{LiveReader, Totals, Usage};
 use shm_protocol::messages::control::{SaLine, TunnelState};
@@ -24,13 +26,20 @@ pub(super) struct Key {
     pub(super) peer: Option<IpAddr>,
 }
 
+impl Key {
+    fn of(sa: &Common, direction: Direction) -> Self {
+        let peer = if direction == Direction::In { sa.src } else { sa.dst };
+        Self { if_id: sa.if_id.0, peer: Some(peer) }
+    }
+}
+
 /// A tunnel at the last look.
 #[derive(Clone, Debug)]
 pub(super) struct Tunnel {
     pub(super) local: Option<IpAddr>,
     pub(super) peer_port: Option<u16>,
-    /// The first few SAs.
-    pub(super) sas: Vec<SaLine>,
+    /// Slots of the first few SAs.
+    sas: ArrayVec<u32, MOST_SAS>,
     /// How many there are each way, inbound first.
     pub(super) counts: [u32; 2],
     pub(super) state: TunnelState,
@@ -63,12 +72,14 @@ pub(super) struct Tunnels {
     /// Tunnels per `if_id`.
     peers: BTreeMap<u32, usize>,
     sampled_ns: u64,
+    /// Time until the next look.
+    pause_ns: u64,
 }
 
 impl Tunnels {
     pub(super) fn new(dir: RuntimeDir) -> Self {
         let (tunnels, ids, peers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { dir, sad: None, live: None, tunnels, ids, peers, sampled_ns: 0 }
+        Self { dir, sad: None, live: None, tunnels, ids, peers, sampled_ns: 0, pause_ns: 0 }
     }
 
     /// Every tunnel at the last look.
@@ -96,12 +107,13 @@ impl Tunnels {
         self.sampled_ns = 0;
     }
 
-    /// Looks at every SA the workers use; not more often than every 100 ms.
+    /// Looks at every SA the workers use; not more often than every 100 ms, and for a tenth of the time at the most.
     pub(super) fn sample<K>(&mut self, view: &View<K>, now_ns: u64) {
-        if self.sampled_ns != 0 && now_ns.saturating_sub(self.sampled_ns) < LOOK_INTERVAL_NS {
+        if self.sampled_ns != 0 && now_ns.saturating_sub(self.sampled_ns) < self.pause_ns {
             return;
         }
         self.sampled_ns = now_ns;
+        let begin = Instant::now();
         self.attach();
         // Totals of deleted SAs are read before the SAs: one that goes in between is missed once, never counted twice.
         let retired = self.retired();
@@ -110,6 +122,8 @@ impl Tunnels {
         self.visit(&tables, now_ns);
         self.finish(&tables, now_ns);
         self.add_up(retired);
+        let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.pause_ns = LOOK_INTERVAL_NS.max(took_ns.saturating_mul(LOOK_SHARE));
     }
 
     fn attach(&mut self) {
@@ -157,7 +171,7 @@ impl Tunnels {
         let tunnel = self.tunnels.entry(key).or_insert_with(|| Tunnel {
             local: None,
             peer_port: None,
-            sas: Vec::new(),
+            sas: ArrayVec::new(),
             counts: [0; 2],
             state: TunnelState::Down,
             since_ns: now_ns,
@@ -173,23 +187,11 @@ impl Tunnels {
     }
 
     fn add(&mut self, sa: &Common, direction: Direction, now_ns: u64) {
-        let slot = Slot::new(sa.slot);
-        let uid = SaUid::new(sa.uid);
-        let usage =
-            slot.zip(uid).and_then(|(slot, uid)| self.live.as_ref()?.usage(slot, uid, direction).ok());
-        let usage = usage.unwrap_or_default();
-        let (local, peer) = match direction {
-            Direction::In => (sa.dst, sa.src),
-            Direction::Out => (sa.src, sa.dst),
-        };
-        let key = Key { if_id: sa.if_id.0, peer: Some(peer) };
-        if self.tunnel(key, now_ns).sas.len() < MOST_SAS {
-            let line = self.line(sa, direction, &usage, now_ns);
-            self.tunnel(key, now_ns).sas.push(line);
-        }
-        let tunnel = self.tunnel(key, now_ns);
+        let usage = self.usage(sa, direction);
+        let tunnel = self.tunnel(Key::of(sa, direction), now_ns);
+        let _ = tunnel.sas.try_push(sa.slot);
         tunnel.counts[usize::from(direction == Direction::Out)] += 1;
-        tunnel.local = Some(local);
+        tunnel.local = Some(if direction == Direction::In { sa.dst } else { sa.src });
         tunnel.peer_port =
             sa.encap.map(|ports| if direction == Direction::In { ports.src } else { ports.dst });
         tunnel.last_packet_ns = tunnel.last_packet_ns.max(usage.last_use_ns);
@@ -200,6 +202,20 @@ impl Tunnels {
         };
         *octets += usage.octets;
         *packets += usage.packets;
+    }
+
+    fn usage(&self, sa: &Common, direction: Direction) -> Usage {
+        let named = Slot::new(sa.slot).zip(SaUid::new(sa.uid));
+        let usage = named.and_then(|(slot, uid)| self.live.as_ref()?.usage(slot, uid, direction).ok());
+        usage.unwrap_or_default()
+    }
+
+    /// Describes the first few SAs of a tunnel, as they are now.
+    pub(super) fn sas<K>(&self, tables: &Tables<K>, key: &Key, tunnel: &Tunnel, now_ns: u64) -> Vec<SaLine> {
+        let sas = tunnel.sas.iter().filter_map(|slot| tables.sa(*slot));
+        // A slot may have another tunnel's SA since the last look.
+        let own = sas.filter(|(direction, sa)| Key::of(sa, *direction) == *key);
+        own.map(|(direction, sa)| self.line(sa, direction, &self.usage(sa, direction), now_ns)).collect()
     }
 
     fn line(&self, sa: &Common, direction: Direction, usage: &Usage, now_ns: u64) -> SaLine {
@@ -320,3 +336,5 @@ const MOST_SAS: usize = 8;
 /// A tunnel that went down is shown for an hour.
 const REMEMBERED_NS: u64 = 3_600_000_000_000;
 const LOOK_INTERVAL_NS: u64 = 100_000_000;
+/// A pause is as many times as long as the look before it.
+const LOOK_SHARE: u64 = 9;
