@@ -185,6 +185,7 @@ impl Map {
     }
 
     /// Returns `count` words of 64 bits at `offset`, or `None` outside the map or unaligned.
+    #[inline]
     pub(crate) fn words(&self, offset: u64, count: usize) -> Option<&[AtomicU64]> {
         let start = self.place::<AtomicU64>(offset, count)?;
         // SAFETY: `place` checked bounds and alignment for `count` atomics; the map lives as long as `&self`.
@@ -192,12 +193,14 @@ impl Map {
     }
 
     /// Returns the shared value at `offset`, or `None` outside the map or unaligned.
+    #[inline]
     pub(crate) fn at<T: Shared>(&self, offset: u64) -> Option<&T> {
         let start = self.place::<T>(offset, 1)?;
         // SAFETY: `place` checked bounds and alignment; `Shared` promises atomics only.
         Some(unsafe { start.as_ref() })
     }
 
+    #[inline]
     fn place<T: Shared>(&self, offset: u64, count: usize) -> Option<NonNull<T>> {
         let offset = usize::try_from(offset).ok()?;
         let octets = count.checked_mul(size_of::<T>())?;

@@ -25,7 +25,7 @@ pub use mempool::{Mempool, MempoolConfig};
 pub use port::{
     Device, Limits, Link, MacAddress, Port, PortConfig, PortStats, Received, RxQueue, Started, TxQueue,
 };
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_part};
 pub use thread::{Lcore, pin_thread};
 pub use time::{tsc, tsc_hz};
 

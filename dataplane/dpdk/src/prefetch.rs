@@ -1,10 +1,26 @@
 //! The hint to load a cache line before it is needed.
 
+use std::ops::Range;
+
 /// Asks the CPU to load the first cache line of `value`.
 #[inline]
 pub fn prefetch<T: ?Sized>(value: &T) {
     address(std::ptr::from_ref(value).cast());
 }
+
+/// Asks the CPU to load the cache lines of a part of `value`. Units of `part`: octets from its beginning.
+#[inline]
+pub fn prefetch_part<T>(value: &T, part: Range<usize>) {
+    let first: *const u8 = std::ptr::from_ref(value).cast();
+    for at in part.clone().step_by(LINE_OCTETS) {
+        address(first.wrapping_add(at));
+    }
+    // The part may begin in the middle of a line.
+    address(first.wrapping_add(part.end.saturating_sub(1)));
+}
+
+/// Length of a cache line. Units: octets.
+const LINE_OCTETS: usize = 64;
 
 /// Asks the CPU to load the cache line at an address.
 #[inline]

@@ -7,7 +7,7 @@ use crate::ecn::{self, Ecn};
 use crate::wire::esp::{self, Esp, TRAILER_OCTETS};
 use crate::wire::ip::{self, Ip};
 use crate::wire::udp::{self, NatT, Udp, UdpPorts};
-use crate::wire::{Family, Proto};
+use crate::wire::{Family, Proto, checksum, ipv4, ipv6};
 use crate::{DropReason, Spi};
 
 /// What a packet for a local address is to IPsec.
@@ -43,6 +43,31 @@ pub struct Arrived {
 }
 
 impl Arrived {
+    /// Looks at a packet from its IP header on, and reads it when it is what nearly all ESP is: a whole packet with a right
+    /// header, without IPv4 options or IPv6 extensions, in UDP to `nat_t_port` or not. Also returns the packet's length by its
+    /// header. Units: octets. `None` says nothing about a packet but that [`classify`] has to look at it.
+    #[must_use]
+    #[inline]
+    pub fn at_first_look(packet: &[u8], nat_t_port: u16) -> Option<(Self, usize)> {
+        let (outer, proto, octets) = match packet.first()? {
+            0x45 => first_look4(packet)?,
+            0x60..=0x6f => first_look6(packet)?,
+            _ => return None,
+        };
+        let payload = packet.get(outer.at..octets)?;
+        let arrived = match proto {
+            Proto::ESP => outer.carries(payload, None),
+            Proto::UDP => {
+                let udp = Udp::parse(payload).ok()?;
+                let esp = udp.ports().dst == nat_t_port && NatT::of(udp.payload()) == NatT::Esp;
+                let outer = Outer { at: outer.at + udp::HEADER_OCTETS, ..outer };
+                if esp { outer.carries(udp.payload(), Some(udp.ports())) } else { None }
+            }
+            _ => None,
+        };
+        Some((arrived?, octets))
+    }
+
     /// Returns where the cipher text begins in the IP packet. Units: octets.
     #[must_use]
     #[inline]
@@ -134,20 +159,66 @@ impl<'a> Whole<'a> {
 /// Reads the ESP packet that stands at `at` in `ip`. What may follow a datagram inside the IP packet is not part of it.
 #[inline]
 fn arrived(ip: &Ip<'_>, octets: &[u8], at: usize, udp: Option<UdpPorts>) -> Result<Arrived, DropReason> {
-    let esp = Esp::parse(octets)?;
-    let text = esp.text();
-    let malformed = |_| DropReason::MalformedEsp;
-    Ok(Arrived {
-        spi: esp.spi(),
-        seq_lo: esp.seq_lo(),
-        iv: esp.iv(),
-        src: ip.src(),
-        dst: ip.dst(),
-        udp,
-        tos: ip.tos(),
-        text_at: u16::try_from(at + text.start).map_err(malformed)?,
-        text_octets: u16::try_from(text.len()).map_err(malformed)?,
-    })
+    let outer = Outer { src: ip.src(), dst: ip.dst(), tos: ip.tos(), at };
+    outer.carries(octets, udp).ok_or(DropReason::MalformedEsp)
+}
+
+/// What the headers before an ESP packet say.
+struct Outer {
+    src: IpAddr,
+    dst: IpAddr,
+    tos: u8,
+    /// Where the ESP packet, or a UDP header before it, begins in the IP packet. Units: octets.
+    at: usize,
+}
+
+impl Outer {
+    /// `None` when `octets` are too few.
+    #[inline]
+    fn carries(&self, octets: &[u8], udp: Option<UdpPorts>) -> Option<Arrived> {
+        let esp = Esp::parse(octets).ok()?;
+        let text = esp.text();
+        Some(Arrived {
+            spi: esp.spi(),
+            seq_lo: esp.seq_lo(),
+            iv: esp.iv(),
+            src: self.src,
+            dst: self.dst,
+            udp,
+            tos: self.tos,
+            text_at: u16::try_from(self.at + text.start).ok()?,
+            text_octets: u16::try_from(text.len()).ok()?,
+        })
+    }
+}
+
+/// What the first look tells about a packet: its headers, the protocol behind them, its length.
+type Headers = (Outer, Proto, usize);
+
+#[inline]
+fn first_look4(packet: &[u8]) -> Option<Headers> {
+    let header = packet.first_chunk::<{ ipv4::HEADER_OCTETS }>()?;
+    let [_, tos, l0, l1, _, _, f0, f1, _, proto, _, _, s0, s1, s2, s3, dst @ ..] = *header;
+    let whole = u16::from_be_bytes([f0, f1]) & !ipv4::DONT_FRAGMENT == 0;
+    if !whole || !checksum::is_right(header) {
+        return None;
+    }
+    let outer = Outer { src: [s0, s1, s2, s3].into(), dst: dst.into(), tos, at: ipv4::HEADER_OCTETS };
+    Some((outer, Proto(proto), u16::from_be_bytes([l0, l1]).into()))
+}
+
+#[inline]
+fn first_look6(packet: &[u8]) -> Option<Headers> {
+    let (header, _) = packet.split_first_chunk::<{ ipv6::HEADER_OCTETS }>()?;
+    let [first, second, _, _, l0, l1, next, _, addresses @ ..] = header;
+    let (src, dst) = addresses.split_first_chunk::<16>()?;
+    let outer = Outer {
+        src: (*src).into(),
+        dst: (*dst.first_chunk::<16>()?).into(),
+        tos: first << 4 | second >> 4,
+        at: ipv6::HEADER_OCTETS,
+    };
+    Some((outer, Proto(*next), ipv6::HEADER_OCTETS + usize::from(u16::from_be_bytes([*l0, *l1]))))
 }
 
 /// What of the outer header goes into the inner one.
@@ -193,17 +264,27 @@ pub fn finish(packet: &mut [u8], arrived: &Arrived, modes: Modes) -> Result<Inne
         Proto::NONE => return Err(DropReason::Dummy),
         _ => return Err(DropReason::NotTunnel),
     };
-    let inner = Ip::parse(payload)
-        .ok()
-        .filter(|inner| inner.family() == family && inner.checksum_ok())
-        .ok_or(DropReason::BadInner)?;
     //= rfc4303#2.7
-    let (octets, inner_tos) = (inner.total_octets(), inner.tos());
+    let (octets, inner_tos) = inner_header(payload, family).ok_or(DropReason::BadInner)?;
     let (tos, alert) = inward(inner_tos, arrived.tos, modes)?;
     if tos != inner_tos {
         ip::set_tos(payload, tos);
     }
     Ok(Inner { at: arrived.text_at(), octets, family, alert })
+}
+
+/// Returns length and type of service octet of a packet whose header is right. Units: octets.
+#[inline]
+fn inner_header(payload: &[u8], family: Family) -> Option<(usize, u8)> {
+    if let (Family::V4, Some(header)) = (family, payload.first_chunk::<{ ipv4::HEADER_OCTETS }>())
+        && let [0x45, tos, l0, l1, ..] = *header
+    {
+        let octets = usize::from(u16::from_be_bytes([l0, l1]));
+        let inside = (ipv4::HEADER_OCTETS..=payload.len()).contains(&octets);
+        return (inside && checksum::is_right(header)).then_some((octets, tos));
+    }
+    let inner = Ip::parse(payload).ok().filter(|inner| inner.family() == family && inner.checksum_ok())?;
+    Some((inner.total_octets(), inner.tos()))
 }
 
 /// Takes padding and trailer off the text. The ICV already matched, so wrong padding is the peer's fault, not an attack.

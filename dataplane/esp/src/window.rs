@@ -194,6 +194,13 @@ impl<'a> ReplayWindow<'a> {
         }
     }
 
+    /// Returns the word that will judge a number, for loading it ahead; another one when the number's high half matters.
+    #[must_use]
+    #[inline]
+    pub fn likely_word(&self, seq_lo: u32) -> Option<&'a AtomicU64> {
+        self.word(Fresh { seq: u64::from(seq_lo) }.block())
+    }
+
     /// Returns the word that has a block's place.
     #[inline]
     fn word(&self, block: u64) -> Option<&'a AtomicU64> {

@@ -23,7 +23,16 @@ fn walk(frame: &[u8]) {
     let _ = ip::decrement_ttl(&mut packet);
     ip::set_tos(&mut packet, 0xff);
     let _ = icmp::echo_reply(&mut packet.clone(), 64);
-    let Ok(ip) = Ip::parse(frame) else { return };
+    let first_look = decap::Arrived::at_first_look(frame, 4500);
+    let Ok(ip) = Ip::parse(frame) else {
+        assert_eq!(first_look, None);
+        return;
+    };
+    if let Some((arrived, octets)) = first_look {
+        assert!(ip.checksum_ok());
+        assert_eq!(octets, ip.total_octets());
+        assert_eq!(decap::classify(&ip, 4500), Ok(decap::Arrival::Esp(arrived)));
+    }
     let _ = (icmp::Icmp::of(&ip), mtu::fit(&ip, 576), ip.checksum_ok());
     for src in [ends(false).0, ends(true).0] {
         let mut out = [0; esp::icmp::MAX_ERROR_OCTETS];

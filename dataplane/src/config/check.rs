@@ -8,7 +8,7 @@ use esp::IfId;
 use toml::Spanned;
 
 use super::error::{CpuList, Error, Problem};
-use super::types::{self, Buffers, Device, Mtu, NetdevName, SegmentSize, WindowPkts};
+use super::types::{self, Buffers, Device, Flows, Mtu, NetdevName, SegmentSize, WindowPkts};
 use super::{Backend, Config, Engine, Idle, Interface, Neighbour, Port, Route, raw};
 use crate::tables::topology::{Prefix, Unprotected};
 
@@ -71,6 +71,8 @@ impl Check<'_> {
         let window = window
             .map_or(Ok(WindowPkts::DEFAULT), |value| WindowPkts::new(*value.get_ref()).at(self, value))?;
         let buffers = raw.buffers.as_ref().map(|value| Buffers::new(*value.get_ref()).at(self, value));
+        let flows = raw.flows.as_ref();
+        let flows = flows.map_or(Ok(Flows::DEFAULT), |value| Flows::new(*value.get_ref()).at(self, value))?;
         Ok(Engine {
             runtime_dir: dir,
             workers: self.workers(&raw.workers)?,
@@ -80,6 +82,7 @@ impl Check<'_> {
             unprotected: policy,
             min_replay_window: window,
             buffers: buffers.transpose()?,
+            flows,
         })
     }
 

@@ -15,6 +15,8 @@ pub enum Restart {
     Hugepages,
     /// `[engine] buffers`.
     Buffers,
+    /// `[engine] flows`.
+    Flows,
     /// `[engine] netdevs`.
     Netdevs,
     /// `[engine] idle`.
@@ -34,6 +36,7 @@ impl fmt::Display for Restart {
             Self::Workers => "engine.workers",
             Self::Hugepages => "engine.hugepages",
             Self::Buffers => "engine.buffers",
+            Self::Flows => "engine.flows",
             Self::Netdevs => "engine.netdevs",
             Self::Idle => "engine.idle",
             Self::Backend => "crypto.backend",
@@ -69,6 +72,7 @@ impl Difference {
             (Restart::Workers, a.workers != b.workers),
             (Restart::Hugepages, a.hugepages != b.hugepages),
             (Restart::Buffers, a.buffers != b.buffers),
+            (Restart::Flows, a.flows != b.flows),
             (Restart::Netdevs, a.netdevs != b.netdevs),
             (Restart::Idle, a.idle != b.idle),
             (Restart::Backend, old.backend != new.backend),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 pub use difference::{Difference, Restart};
 pub use error::{CpuList, Error, Problem};
-pub use types::{Buffers, Device, Mtu, NetdevName, SegmentSize, WindowPkts};
+pub use types::{Buffers, Device, Flows, Mtu, NetdevName, SegmentSize, WindowPkts};
 
 use crate::tables::topology::{Mac, Prefix, Unprotected};
 use esp::IfId;
@@ -55,6 +55,8 @@ pub struct Engine {
     pub min_replay_window: WindowPkts,
     /// Packet buffers; `None` makes as many as ports and workers need.
     pub buffers: Option<Buffers>,
+    /// Flows whose ways each worker remembers.
+    pub flows: Flows,
 }
 
 /// What a worker without packets does.

@@ -36,6 +36,7 @@ pub(super) struct Engine {
     pub(super) unprotected: Option<Spanned<String>>,
     pub(super) min_replay_window: Option<Spanned<i64>>,
     pub(super) buffers: Option<Spanned<i64>>,
+    pub(super) flows: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -152,6 +152,29 @@ impl Buffers {
     }
 }
 
+/// How many flows a worker remembers the ways of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flows(u32);
+
+impl Flows {
+    /// The number where the file says nothing.
+    pub const DEFAULT: Self = Self(1 << 18);
+
+    /// Takes a value between 2^15 and 2^24.
+    ///
+    /// # Errors
+    /// [`Problem::Range`] outside.
+    pub fn new(value: i64) -> Result<Self, Problem> {
+        bounded(value, 1 << 15, 1 << 24, "flows").map(Self)
+    }
+
+    /// Returns the number.
+    #[must_use]
+    pub fn count(self) -> u32 {
+        self.0
+    }
+}
+
 /// A replay window.
 /// Units: packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use esp::wire::eth::{self, EtherType, Frame};
 use esp::wire::flow::FlowKey;
 use esp::wire::icmp::Icmp;
 use esp::wire::ip::{Ip, Proto};
-use esp::wire::udp;
+use esp::wire::{ipv4, ipv6, udp};
 
 use super::admit::unprotected;
 use super::context::{Context, From, List, Packet, Transits};
@@ -19,6 +19,7 @@ use super::counters::Stage;
 use super::host::{HostDevice, PuntClass};
 use super::neighbor;
 use crate::ports::{Buffer, PortId, Ports};
+use crate::tables::Tables;
 use crate::tables::spd::Direction;
 
 /// An ESP packet for the gateway; `buf` starts at the outer IP header.
@@ -27,6 +28,81 @@ pub(super) struct EspPacket<B> {
     pub(super) packet: Packet<B>,
     /// What its octets alone tell.
     pub(super) arrived: Arrived,
+}
+
+/// Takes the ESP packets of the usual form that are for this gateway out of `packets`, which keeps the others in order.
+pub(super) fn take_esp<P: Ports, K>(
+    ctx: &mut Context<'_, P, K>,
+    port: PortId,
+    packets: &mut List<Packet<P::Buf>>,
+    esp: &mut List<EspPacket<P::Buf>>,
+) {
+    // A burst that has them only in its middle leaves them to `classify`.
+    let ends = [packets.first(), packets.last()];
+    if !ends.into_iter().flatten().any(|packet| may_carry_esp(packet.buf.data())) {
+        return;
+    }
+    let start = (ctx.cycles)();
+    let mut last = None;
+    for packet in std::mem::take(packets) {
+        match usual_esp(ctx, port, packet.buf.data(), &mut last) {
+            Some((arrived, octets)) => esp.push(EspPacket { packet: bare(packet, octets), arrived }),
+            None => packets.push(packet),
+        }
+    }
+    ctx.spent(Stage::Classify, esp.len(), start);
+}
+
+/// Whether a frame may be one that [`take_esp`] is about, by two or three of its fields.
+#[inline]
+fn may_carry_esp(frame: &[u8]) -> bool {
+    const UPPER4: usize = eth::HEADER_OCTETS + ipv4::HEADER_OCTETS;
+    const UPPER6: usize = eth::HEADER_OCTETS + ipv6::HEADER_OCTETS;
+    let Some(head) = frame.first_chunk::<{ UPPER4 + 4 }>() else { return false };
+    let [.., e0, e1, _, _, _, _, _, _, next, _, _, proto, _, _, _, _, _, _, _, _, _, _, _, _, p0, p1] = *head;
+    let nat_t = |port: [u8; 2]| u16::from_be_bytes(port) == udp::NAT_T_PORT;
+    match EtherType(u16::from_be_bytes([e0, e1])) {
+        EtherType::IPV4 => match Proto(proto) {
+            Proto::UDP => nat_t([p0, p1]),
+            proto => proto == Proto::ESP,
+        },
+        EtherType::IPV6 => match Proto(next) {
+            Proto::UDP => matches!(frame.get(UPPER6..), Some([_, _, p0, p1, ..]) if nat_t([*p0, *p1])),
+            proto => proto == Proto::ESP,
+        },
+        _ => false,
+    }
+}
+
+/// Returns a packet of the usual form and its length. `last` are the addresses that were found to be a far host's and the
+/// gateway's.
+#[inline]
+fn usual_esp<P: Ports, K>(
+    ctx: &Context<'_, P, K>,
+    port: PortId,
+    frame: &[u8],
+    last: &mut Option<(IpAddr, IpAddr)>,
+) -> Option<(Arrived, usize)> {
+    let frame = Frame::parse(frame).ok()?;
+    let own = ctx.tables.port(port)?;
+    let is_ip = matches!(frame.ethertype(), EtherType::IPV4 | EtherType::IPV6);
+    if !is_ip || frame.dst().0 != own.mac {
+        return None;
+    }
+    let (arrived, octets) = Arrived::at_first_look(frame.payload(), udp::NAT_T_PORT)?;
+    let addresses = (arrived.src, arrived.dst);
+    if *last != Some(addresses) {
+        if is_martian(ctx.tables, arrived.src, arrived.dst) || ctx.tables.local(arrived.dst).is_none() {
+            return None;
+        }
+        *last = Some(addresses);
+    }
+    Some((arrived, octets))
+}
+
+/// Whether no packet between these addresses can come from outside.
+fn is_martian<K>(tables: &Tables<K>, src: IpAddr, dst: IpAddr) -> bool {
+    src.is_multicast() || src.is_loopback() || dst.is_loopback() || tables.local(src).is_some()
 }
 
 /// What one frame is; the lengths are those of the IP packet, without Ethernet padding.
@@ -94,7 +170,7 @@ fn examine<P: Ports, K>(
         return Err(DropReason::IpChecksum);
     }
     let (src, dst) = (ip.src(), ip.dst());
-    if src.is_multicast() || src.is_loopback() || dst.is_loopback() || ctx.tables.local(src).is_some() {
+    if is_martian(ctx.tables, src, dst) {
         return Err(DropReason::Martian);
     }
     if Icmp::of(&ip).is_some_and(|icmp| icmp.is_neighbor_discovery()) {

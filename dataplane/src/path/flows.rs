@@ -51,6 +51,14 @@ impl Packed {
         }
     }
 
+    /// Slot of the SA that seals the flow's packets; `None` for another way.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "as for `way`")]
+    pub(super) const fn slot(self) -> Option<u32> {
+        let seals = self.what & SEAL != 0 && self.what != Self::NONE.what;
+        if seals { Some(self.to as u32) } else { None }
+    }
+
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "the fields are taken out of their words")]
     pub(super) const fn way(self) -> Way {
@@ -101,10 +109,14 @@ impl Now<'_> {
     }
 }
 
-/// Flows remembered by a worker.
-const ENTRIES: usize = 1 << 15;
-/// Entries that a flow may stand in, next to each other.
-const WINDOW: usize = 4;
+/// Flows that a worker has room for at the least.
+pub(super) const LEAST: usize = 1 << 15;
+/// Flows that a worker has room for at the most.
+const MOST: usize = 1 << 24;
+/// Entries that a flow may stand in: half of them next to each other, the other half too, but elsewhere.
+const WINDOW: usize = 8;
+/// Entries of a half.
+const HALF: usize = WINDOW / 2;
 /// What the entries are aligned to: a huge page, so that a look at one costs no walk through the page tables.
 const ALIGN_OCTETS: usize = 2 << 20;
 
@@ -114,15 +126,20 @@ pub(super) struct Flows {
     memory: Option<MmapMut>,
     /// Where the entries begin in `memory`. Units: octets.
     start: usize,
+    /// How many entries there are; a power of two.
+    count: usize,
     /// So that nobody outside can tell which flows meet in a window.
     seed: u64,
     /// The upper part of the newest snapshot's number.
     era: u64,
 }
 
-/// The first of the entries that a flow may stand in.
+/// The first of the entries that a flow may stand in, and how the other half is away from it, in bits to change.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place(u32);
+pub(super) struct Place {
+    first: u32,
+    other: u32,
+}
 
 /// The entries as a burst looks for its flows.
 #[derive(Clone, Copy)]
@@ -132,29 +149,33 @@ pub(super) struct View<'a> {
 }
 
 impl Flows {
-    /// Makes an empty cache. `seed` is a random number.
-    pub(super) fn new(seed: u64) -> Self {
-        let memory = MmapMut::map_anon(ENTRIES * ENTRY_OCTETS + ALIGN_OCTETS).ok();
+    /// Makes an empty cache for `flows` flows, as far as that is between [`LEAST`] and [`MOST`]. `seed` is a random number.
+    pub(super) fn new(seed: u64, flows: usize) -> Self {
+        let count = flows.clamp(LEAST, MOST).next_power_of_two();
+        let memory = MmapMut::map_anon(count * ENTRY_OCTETS + ALIGN_OCTETS).ok();
         let start = memory.as_ref().map_or(0, |memory| {
             // A system without huge pages is slower and no less right.
             let _ = memory.advise(Advice::HugePage);
             memory.as_ptr().align_offset(ALIGN_OCTETS).min(ALIGN_OCTETS)
         });
-        Self { memory, start, seed, era: 0 }
+        let mut flows = Self { memory, start, count, seed, era: 0 };
+        // The system finds the memory now and not under a packet.
+        flows.entries_mut().fill(Entry::new_zeroed());
+        flows
     }
 
     /// Returns the entries for reading.
     #[inline]
     pub(super) fn view(&self) -> View<'_> {
         let octets = self.memory.as_ref().and_then(|memory| memory.get(self.start..)).unwrap_or_default();
-        let entries = <[Entry]>::ref_from_prefix_with_elems(octets, ENTRIES);
+        let entries = <[Entry]>::ref_from_prefix_with_elems(octets, self.count);
         View { entries: entries.map_or(&[], |(entries, _)| entries), seed: self.seed }
     }
 
     #[inline]
     fn entries_mut(&mut self) -> &mut [Entry] {
         let octets = self.memory.as_mut().and_then(|memory| memory.get_mut(self.start..)).unwrap_or_default();
-        <[Entry]>::mut_from_prefix_with_elems(octets, ENTRIES).map_or(&mut [], |(entries, _)| entries)
+        <[Entry]>::mut_from_prefix_with_elems(octets, self.count).map_or(&mut [], |(entries, _)| entries)
     }
 
     /// Forgets everything before half of a snapshot's number comes round, so that equal halves are equal numbers.
@@ -229,7 +250,8 @@ impl View<'_> {
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
     pub(super) fn place(&self, id: &FlowId) -> Place {
-        let place = Place(id.hash(self.seed) as u32 % ENTRIES as u32);
+        let (hash, mask) = (id.hash(self.seed), (self.entries.len() as u32).wrapping_sub(1));
+        let place = Place { first: hash as u32 & mask, other: (hash >> 32) as u32 & mask };
         if let Some(entry) = self.entries.get(place.step(0)) {
             dpdk::prefetch(entry);
         }
@@ -240,7 +262,8 @@ impl View<'_> {
 impl Place {
     #[inline]
     const fn step(self, step: usize) -> usize {
-        self.0 as usize ^ step
+        let half = if step < HALF { 0 } else { self.other };
+        (self.first ^ half) as usize ^ (step % HALF)
     }
 }
 
@@ -293,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_way_holds_for_its_flow_until_something_about_its_ends_changes() {
-        let mut flows = Flows::new(7);
+        let mut flows = Flows::new(7, LEAST);
         let mut epochs = Epochs::default();
         assert_eq!(find(&mut flows, id(1), at(1, &epochs)), None);
         flows.learn(id(1), at(1, &epochs), way(5));
@@ -311,7 +334,7 @@ mod tests {
 
     #[test]
     fn numbers_that_are_equal_by_half_are_not_taken_for_each_other() {
-        let mut flows = Flows::new(7);
+        let mut flows = Flows::new(7, LEAST);
         let (old, mut epochs) = (Epochs::default(), Epochs::default());
         epochs.touch_all();
         flows.learn(id(1), Now { snapshot: 5, epochs: &old }, way(1));
@@ -322,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_crowd_of_flows_finds_its_own_ways_or_none() {
-        let mut flows = Flows::new(7);
+        let mut flows = Flows::new(7, LEAST);
         let epochs = Epochs::default();
         let now = Now { snapshot: 1, epochs: &epochs };
         let mut known = 0;
@@ -334,12 +357,12 @@ mod tests {
             assert!(found.is_none() || found == Some(way(flow.into())));
             known += usize::from(found.is_some());
         }
-        assert!(known > ENTRIES / 2 && known <= ENTRIES, "{known}");
+        assert!(known > LEAST * 3 / 4 && known <= LEAST, "{known}");
     }
 
     #[test]
     fn what_was_not_used_makes_place_first() {
-        let mut flows = Flows::new(7);
+        let mut flows = Flows::new(7, LEAST);
         let epochs = Epochs::default();
         for flow in 0..u16::MAX {
             flows.learn(id(flow), at(1, &epochs), way(1));

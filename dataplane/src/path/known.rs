@@ -7,6 +7,7 @@ use esp::wire::FlowKey;
 use esp::wire::eth::{self, EtherType, Frame, Mac};
 use esp::wire::plain::{self, FlowId, Plain};
 
+use super::ahead;
 use super::context::{Context, From, List, Packet};
 use super::counters::Stage;
 use super::decap::Inner;
@@ -29,6 +30,9 @@ pub(super) fn from_port<'t, P: Ports, K: Send + Sync>(
     rest: &mut List<Packet<P::Buf>>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
+    if packets.is_empty() {
+        return;
+    }
     let start = (ctx.cycles)();
     let count = packets.len();
     let mac = ctx.tables.port(port).map_or(Mac::BROADCAST, |port| Mac(port.mac));
@@ -86,6 +90,7 @@ fn follow<'t, P: Ports, K: Send + Sync, T>(
     ctx.flows.forget_the_old(now);
     let flows = looks.iter().map(|look| look.as_ref().map(|(plain, place)| (&plain.id, *place)));
     ctx.flows.ways(flows, now, |packed| ways.push(packed));
+    ahead::outbound(ctx.tables, &ways);
     let (mut last, mut turn, mut order) = (Packed::NONE, None, Order::default());
     for ((packet, look), packed) in packets.drain(..).zip(looks).zip(ways) {
         if packed != last {

@@ -1,8 +1,10 @@
 //! Stage lookup: from the SPI to the SA, the outer header against the SA, and the first replay check.
 //! All before any cryptography. RFC: 4303 sections 3.4.2 and 3.4.3.
 
+use esp::decap::Arrived;
 use esp::{DropReason, Fresh, ReplayWindow};
 
+use super::ahead;
 use super::classify::EspPacket;
 use super::context::{Context, List};
 use super::counters::Stage;
@@ -25,8 +27,10 @@ pub(super) fn lookup<'t, P: Ports, K>(
 ) {
     let start = (ctx.cycles)();
     let count = packets.len();
+    ahead::inbound(ctx.tables, packets);
+    let mut last = None;
     for esp in packets.drain(..) {
-        match find(ctx.tables, &esp, ctx.now_ns) {
+        match find(ctx.tables, &esp.arrived, ctx.now_ns, &mut last) {
             Ok((sa, fresh)) => out.push(Opening { esp, sa, fresh }),
             Err(reason) => ctx.drop(esp.packet, reason),
         }
@@ -34,28 +38,46 @@ pub(super) fn lookup<'t, P: Ports, K>(
     ctx.spent(Stage::Lookup, count, start);
 }
 
-fn find<'t, B, K>(
+/// An SA with its window.
+struct Found<'t, K> {
+    sa: &'t InboundSa<K>,
+    replay: ReplayWindow<'t>,
+}
+
+/// Finds the SA of a packet; `last` is the one found before, which most often it is again.
+#[inline]
+fn find<'t, K>(
     tables: &'t Tables<K>,
-    esp: &EspPacket<B>,
+    arrived: &Arrived,
     now_ns: u64,
+    last: &mut Option<Found<'t, K>>,
 ) -> Result<(&'t InboundSa<K>, Fresh), DropReason> {
-    //= rfc4303#3.4.2
-    let arrived = &esp.arrived;
-    let sa = tables.inbound(arrived.spi, arrived.dst).ok_or(DropReason::UnknownSpi)?;
+    let again = last.as_ref().filter(|found| found.sa.is_for(arrived.spi, arrived.dst));
+    let Found { sa, replay } = match again {
+        Some(found) => found,
+        None => last.insert(look_up(tables, arrived, now_ns)?),
+    };
     if sa.common.encap.is_some() != arrived.udp.is_some() {
         return Err(DropReason::SaMismatch);
     }
-    if sa.common.limits.hard_deadline_ns <= now_ns {
-        return Err(DropReason::InboundExpired);
-    }
     //= rfc4303#3.4.3
-    match window(sa).check(arrived.seq_lo) {
+    match replay.check(arrived.seq_lo) {
         Ok(fresh) => Ok((sa, fresh)),
         Err(reason) => {
             count_refused(sa, reason);
             Err(reason)
         }
     }
+}
+
+#[inline]
+fn look_up<'t, K>(tables: &'t Tables<K>, arrived: &Arrived, now_ns: u64) -> Result<Found<'t, K>, DropReason> {
+    //= rfc4303#3.4.2
+    let sa = tables.inbound(arrived.spi, arrived.dst).ok_or(DropReason::UnknownSpi)?;
+    if sa.common.limits.hard_deadline_ns <= now_ns {
+        return Err(DropReason::InboundExpired);
+    }
+    Ok(Found { sa, replay: window(sa) })
 }
 
 /// Returns the window of an SA.

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod host;
 pub mod shared;
 
+mod ahead;
 mod context;
 mod flows;
 mod limiter;
@@ -114,9 +115,15 @@ impl<P: Ports, A: Aead> Path<P, A> {
             limiter: Limiter::new(),
             told: Told::new(),
             ike_pieces: IkePieces::new(),
-            flows: Flows::new(RandomState::new().hash_one(worker)),
+            flows: Flows::new(RandomState::new().hash_one(worker), flows::LEAST),
             cycles,
         }
+    }
+
+    /// Makes room for `flows` remembered flows, rounded up to a power of two; what was remembered is forgotten.
+    #[must_use]
+    pub fn with_flows(self, flows: usize) -> Self {
+        Self { flows: Flows::new(RandomState::new().hash_one(self.worker), flows), ..self }
     }
 
     /// Does one pass over every queue and ring; returns how many packets were taken up.
@@ -176,13 +183,12 @@ fn port_in<'t, P: Ports, K: Send + Sync>(
     if taken == 0 {
         return 0;
     }
-    let mut rest = List::new();
+    let (mut rest, mut esp, mut clear) = (List::new(), List::new(), Transits::new());
+    classify::take_esp(ctx, port, &mut packets, &mut esp);
     known::from_port(ctx, port, &mut packets, &mut rest, sealing);
-    if rest.is_empty() {
-        return taken;
+    if !rest.is_empty() {
+        classify::classify(ctx, port, &mut rest, &mut esp, &mut clear);
     }
-    let (mut esp, mut clear) = (List::new(), Transits::new());
-    classify::classify(ctx, port, &mut rest, &mut esp, &mut clear);
     if !esp.is_empty() {
         let (mut opening, mut inner, mut rest) = (List::new(), List::new(), List::new());
         lookup::lookup(ctx, &mut esp, &mut opening);

@@ -26,6 +26,7 @@ impl Engine {
         let parts = queues.into_iter().zip(subscribers).zip(shares).zip(&config.engine.workers);
         for (index, (((ports, subscriber), share), cpu)) in parts.enumerate() {
             let aead = crypto.engine()?;
+            let flows = usize::try_from(config.engine.flows.count()).unwrap_or(usize::MAX);
             let all: Vec<_> = shares.iter().map(|share| Arc::clone(&share.shared)).collect();
             let worker = Worker {
                 index,
@@ -38,7 +39,7 @@ impl Engine {
             };
             let own = Arc::clone(&share.shared);
             let thread = worker.spawn(move || Polled {
-                path: Path::new(index, ports, aead, subscriber, all, dpdk::tsc),
+                path: Path::new(index, ports, aead, subscriber, all, dpdk::tsc).with_flows(flows),
                 own,
             });
             self.workers.push(thread.map_err(Error::Thread)?);

@@ -51,6 +51,12 @@ impl HopCell {
         if mac == [0; 6] { Hop::Unresolved(port) } else { Hop::Resolved(port, mac) }
     }
 
+    /// Starts to load the way.
+    #[inline]
+    pub fn prefetch(&self) {
+        dpdk::prefetch(&self.word);
+    }
+
     /// Stores the way.
     pub fn store(&self, hop: Hop) {
         let word = match hop {

@@ -237,13 +237,26 @@ impl<K> Tables<K> {
         self.derived.local.device(address)
     }
 
+    /// Starts to load what [`Self::inbound_by_slot_of`] reads last.
+    #[inline]
+    pub fn prefetch_inbound(&self, spi: Spi) {
+        self.inbound.prefetch(spi.0 & SLOT_MASK);
+    }
+
+    /// Returns the SA that an SPI of our allocation names the slot of, which may be another one's.
+    #[must_use]
+    #[inline]
+    pub fn inbound_by_slot_of(&self, spi: Spi) -> Option<&InboundSa<K>> {
+        self.inbound.get(spi.0 & SLOT_MASK).map(Arc::as_ref)
+    }
+
     /// Returns the SA that an ESP packet to `destination` with this SPI belongs to.
     /// RFC: 4301 section 4.1, by SPI and destination.
     #[must_use]
     #[inline]
     pub fn inbound(&self, spi: Spi, destination: IpAddr) -> Option<&InboundSa<K>> {
-        let of_ours = self.inbound.get(spi.0 & SLOT_MASK).map(Arc::as_ref);
-        let fits = |sa: &&InboundSa<K>| sa.common.spi == spi && sa.common.dst == destination;
+        let of_ours = self.inbound_by_slot_of(spi);
+        let fits = |sa: &&InboundSa<K>| sa.is_for(spi, destination);
         of_ours.filter(fits).or_else(|| self.foreign.get(spi).find(fits))
     }
 }

@@ -1,9 +1,11 @@
 //! SAs as the packet path uses them: immutable, with references to their counters in `live`.
 
+use std::mem::offset_of;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use esp::encap::Outer;
 use esp::selector::AddressRange;
 use esp::wire::FlowKey;
 use esp::wire::udp::UdpPorts;
@@ -86,31 +88,32 @@ impl std::fmt::Debug for LiveSlot {
     }
 }
 
-/// Identity and limits that both directions share.
+/// Identity and limits that both directions share; last what every packet needs.
 #[derive(Clone)]
+#[repr(C)]
 pub struct Common {
-    /// Slot in the SAD.
-    pub slot: u32,
+    /// What the SA may carry.
+    pub selectors: Selectors,
     /// Random identity; a slot that is used again has another.
     pub uid: u64,
-    /// SPI, as on the wire of this direction.
-    pub spi: Spi,
     /// Interface id that the SA belongs to; 0 for policy-based tunnels.
     pub if_id: IfId,
+    /// Request id the policies' templates name.
+    pub reqid: u32,
     /// Outer source.
     pub src: IpAddr,
     /// Outer destination.
     pub dst: IpAddr,
-    /// Request id the policies' templates name.
-    pub reqid: u32,
     /// UDP ports on the wire of this direction, where the SA is encapsulated. RFC: 3948.
     pub encap: Option<UdpPorts>,
+    /// SPI, as on the wire of this direction.
+    pub spi: Spi,
+    /// Slot in the SAD.
+    pub slot: u32,
     /// Salt, the first octets of every nonce.
     pub salt: [u8; 4],
     /// Whether sequence numbers have 64 bits.
     pub esn: bool,
-    /// What the SA may carry.
-    pub selectors: Selectors,
     /// Limits at which use stops or a replacement is asked for.
     pub limits: Limits,
     /// Counters in `live`.
@@ -177,12 +180,11 @@ impl Common {
     }
 }
 
-/// An SA packets arrive on.
+/// An SA packets arrive on. What every packet needs stands together.
+#[repr(C)]
 pub struct InboundSa<K> {
     /// What both directions share.
     pub common: Common,
-    /// Expanded key.
-    pub key: K,
     /// Window in packets; 0 switches replay protection off.
     pub window_pkts: u32,
     /// Place of the window's words in `live`.
@@ -191,22 +193,49 @@ pub struct InboundSa<K> {
     pub copy_dscp: bool,
     /// Copies congestion marks inward (RFC 6040 section 4.2).
     pub ecn: bool,
+    /// Expanded key.
+    pub key: K,
 }
 
-/// An SA packets leave by.
+impl<K> InboundSa<K> {
+    /// Starts to load what a packet needs.
+    #[inline]
+    pub fn prefetch(&self) {
+        dpdk::prefetch_part(self, offset_of!(Self, common) + offset_of!(Common, dst)..size_of::<Self>());
+    }
+
+    /// Whether an ESP packet to `destination` with this SPI belongs to the SA. RFC: 4301 section 4.1.
+    #[must_use]
+    #[inline]
+    pub fn is_for(&self, spi: Spi, destination: IpAddr) -> bool {
+        self.common.spi == spi && self.common.dst == destination
+    }
+}
+
+/// An SA packets leave by. What every packet needs stands together.
+#[repr(C)]
 pub struct OutboundSa<K> {
+    /// Larger is newer.
+    pub order: u64,
     /// What both directions share.
     pub common: Common,
     /// Expanded key.
     pub key: K,
-    /// Outer headers with everything that does not change from packet to packet.
-    pub outer: esp::encap::Outer,
-    /// Length that inner packets are padded to (RFC 4303 section 2.7).
-    pub tfc_pad: TfcPad,
     /// Way to the outer destination.
     pub hop: Arc<HopCell>,
-    /// Larger is newer.
-    pub order: u64,
+    /// Length that inner packets are padded to (RFC 4303 section 2.7).
+    pub tfc_pad: TfcPad,
+    /// Outer headers with everything that does not change from packet to packet.
+    pub outer: Outer,
+}
+
+impl<K> OutboundSa<K> {
+    /// Starts to load what a packet needs.
+    #[inline]
+    pub fn prefetch(&self) {
+        let from = offset_of!(Self, common) + offset_of!(Common, spi);
+        dpdk::prefetch_part(self, from..offset_of!(Self, outer) + Outer::PACKET_OCTETS);
+    }
 }
 
 impl<K> std::fmt::Debug for InboundSa<K> {

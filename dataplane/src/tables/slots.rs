@@ -46,6 +46,16 @@ impl<T> Slots<T> {
         self.branches.get(branch)?.as_ref()?.get(leaf)?.as_ref()?.get(at)?.as_ref()
     }
 
+    /// Starts to load what [`Self::get`] reads last.
+    #[inline]
+    pub fn prefetch(&self, index: u32) {
+        let (branch, leaf, at) = place(index);
+        let leaf = self.branches.get(branch).and_then(Option::as_ref).and_then(|branch| branch.get(leaf));
+        if let Some(value) = leaf.and_then(Option::as_ref).and_then(|leaf| leaf.get(at)) {
+            dpdk::prefetch(value);
+        }
+    }
+
     /// Stores `value` at `index` and returns what was there.
     pub fn set(&mut self, index: u32, value: Option<Arc<T>>) -> Option<Arc<T>> {
         let (branch, leaf, at) = place(index);

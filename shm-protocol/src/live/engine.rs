@@ -125,8 +125,9 @@ impl Live {
     }
 
     /// Returns one SA's record.
+    #[inline]
     pub fn record(&self, slot: Slot) -> &LiveRecord {
-        self.shape.record(slot).unwrap_or(&self.nobody)
+        self.shape.record_if_any(slot).unwrap_or(&self.nobody)
     }
 
     /// Sets a record up for an SA: keeps its numbers if the uid is the same or was the last one retired here,
@@ -165,6 +166,7 @@ impl Live {
     }
 
     /// Returns the words of a window.
+    #[inline]
     pub fn window(&self, ring: RingRef) -> Window<'_> {
         let record = self.record(ring.slot);
         let words = self.shape.ring(record, ring.place).unwrap_or(&self.nobody.ring);

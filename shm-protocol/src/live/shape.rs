@@ -101,18 +101,29 @@ impl Shape {
 
     /// Returns the record of `slot`.
     pub(super) fn record(&self, slot: Slot) -> Result<&LiveRecord, Error> {
-        let offset = self.records + u64::from(slot.index()) * self.record_stride;
-        self.map.at(offset).ok_or(Error::LiveField { slot, field: "offset", value: offset })
+        let value = self.record_at(slot);
+        self.record_if_any(slot).ok_or(Error::LiveField { slot, field: "offset", value })
+    }
+
+    /// Returns the record of `slot`, for those who ask for every packet.
+    #[inline]
+    pub(super) fn record_if_any(&self, slot: Slot) -> Option<&LiveRecord> {
+        self.map.at(self.record_at(slot))
+    }
+
+    #[inline]
+    fn record_at(&self, slot: Slot) -> u64 {
+        self.records + u64::from(slot.index()) * self.record_stride
     }
 
     /// Tells whether the record of `slot` was ever set up; one that was not reads as 0.
     pub(super) fn has_record(&self, slot: Slot) -> bool {
-        self.map.is_backed(self.records + u64::from(slot.index()) * self.record_stride, self.record_stride)
+        self.map.is_backed(self.record_at(slot), self.record_stride)
     }
 
     /// Gives memory to the record of `slot`, so that counting in it cannot end in SIGBUS.
     pub(super) fn provide_record(&self, slot: Slot) -> Result<(), Error> {
-        self.map.provide(self.records + u64::from(slot.index()) * self.record_stride, self.record_stride)
+        self.map.provide(self.record_at(slot), self.record_stride)
     }
 
     /// Returns the totals entry `index`.
@@ -135,6 +146,7 @@ impl Shape {
     }
 
     /// Returns the words of a ring; `None` if it is not inside the arena.
+    #[inline]
     pub(super) fn ring<'a>(&'a self, record: &'a LiveRecord, place: Place) -> Option<&'a [AtomicU64]> {
         let Some(block) = place.block else { return Some(&record.ring) };
         let end = block.word.checked_add(block.words())?;

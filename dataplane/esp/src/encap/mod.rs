@@ -65,13 +65,14 @@ pub enum Df {
 
 /// What an outer header is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct OuterConfig {
+    /// Ports of a UDP header, where there is one. RFC: 3948 section 2.1.
+    pub udp: Option<UdpPorts>,
     /// This gateway's address.
     pub src: IpAddr,
     /// The peer's address.
     pub dst: IpAddr,
-    /// Ports of a UDP header, where there is one. RFC: 3948 section 2.1.
-    pub udp: Option<UdpPorts>,
     /// How DSCP is made.
     pub dscp: Dscp,
     /// How ECN is made.

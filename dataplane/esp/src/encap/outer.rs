@@ -10,8 +10,9 @@ use crate::wire::udp::UdpPorts;
 use crate::wire::{Family, Proto, checksum, esp, ipv4, ipv6, udp};
 use crate::{DropReason, Spi, mtu};
 
-/// The outer header of an SA with everything that does not change from packet to packet.
+/// The outer header of an SA with everything that does not change from packet to packet; last what no packet needs.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Outer {
     /// The IP header; of IPv4 its first 20 octets.
     template: [u8; ipv6::HEADER_OCTETS],
@@ -28,7 +29,12 @@ pub struct Outer {
     config: OuterConfig,
 }
 
+const _: () = assert!(core::mem::offset_of!(OuterConfig, udp) == 0);
+
 impl Outer {
+    /// How much from its beginning on a packet needs. Units: octets.
+    pub const PACKET_OCTETS: usize = core::mem::offset_of!(Self, config) + size_of::<Option<UdpPorts>>();
+
     /// Renders a header; `None` when the two addresses are of different families.
     #[must_use]
     pub fn new(config: OuterConfig) -> Option<Self> {
