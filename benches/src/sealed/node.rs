@@ -8,6 +8,7 @@ use anyhow::bail;
 use crypto::{Choice, Crypto};
 use dataplane::adopt::Adopter;
 use dataplane::clock::boottime_ns;
+use dataplane::config::Flows;
 use dataplane::path::Path;
 use dataplane::path::shared::WorkerShared;
 use dataplane::ports::{Burst, InterfaceId, PortId, Ports as _};
@@ -72,7 +73,8 @@ impl Node {
         let shared = WorkerShared::new(topology.ports.len());
         let adopter = Adopter::new(dir, live, Arc::clone(&crypto), topology, publisher);
         let (ports, workers) = (FieldPorts::new(pool, arrives), vec![Arc::clone(&shared)]);
-        let path = Path::new(0, ports, crypto.engine()?, tables, workers, dpdk::tsc);
+        let flows = usize::try_from(Flows::DEFAULT.count())?;
+        let path = Path::new(0, ports, crypto.engine()?, tables, workers, dpdk::tsc).with_flows(flows);
         Ok(Self { path, shared, adopter, crypto, writer })
     }
 

@@ -172,12 +172,20 @@ impl<P: Ports, K> Context<'_, P, K> {
     /// Accounts the cost of a stage that worked on `packets` since `start`; returns the next stage's start.
     #[inline]
     pub(super) fn spent(&self, stage: Stage, packets: usize, start: u64) -> u64 {
+        self.spent_on_some(stage, packets, packets, start)
+    }
+
+    /// As [`Self::spent`], of a stage that worked on `packets` of the `all` it looked at: they account for their share.
+    #[inline]
+    pub(super) fn spent_on_some(&self, stage: Stage, packets: usize, all: usize, start: u64) -> u64 {
         let end = (self.cycles)();
         if packets > 0 {
             let count = self.counters().stage(stage);
+            let (packets, all) = (packets as u64, all as u64);
+            let cycles = end.wrapping_sub(start);
             count.calls.add(1);
-            count.packets.add(packets as u64);
-            count.cycles.add(end.wrapping_sub(start));
+            count.packets.add(packets);
+            count.cycles.add(if packets == all { cycles } else { cycles / all.max(1) * packets });
         }
         end
     }

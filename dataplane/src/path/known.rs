@@ -52,7 +52,7 @@ pub(super) fn from_port<'t, P: Ports, K: Send + Sync>(
     };
     let ip = |packet: &Packet<P::Buf>| packet.buf.data().get(eth::HEADER_OCTETS..).and_then(plain::ends);
     follow(ctx, packets, &looks, rest, sealing, strip, ip);
-    ctx.spent(Stage::Known, count - rest.len(), start);
+    ctx.spent_on_some(Stage::Known, count - rest.len(), count, start);
 }
 
 /// Sends the inner packets of known flows on their way; the others are added to the empty `rest`.
@@ -71,7 +71,7 @@ pub(super) fn from_tunnels<'t, P: Ports, K: Send + Sync>(
     }
     let ip = |(packet, _): &Inner<'t, P::Buf, K>| plain::ends(packet.buf.data());
     follow(ctx, packets, &looks, rest, sealing, |(packet, _), _| packet, ip);
-    ctx.spent(Stage::Known, count - rest.len(), start);
+    ctx.spent_on_some(Stage::Known, count - rest.len(), count, start);
 }
 
 /// Sends the packets whose ways are known on them: `strip`ped to the IP packet, from `ends` to ends in order.
