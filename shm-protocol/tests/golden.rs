@@ -170,10 +170,10 @@ fn a_live_of_every_release_is_opened() {
         &LIVE_RANGES,
         &std::fs::read_to_string(golden("live-1.0.txt")).unwrap(),
     );
-    let live = Live::attach_or_create(&dir).unwrap();
     let reader = LiveReader::attach(&dir).unwrap();
-    assert_eq!(live.instance().0, [0x1111_1111_1111_1111; 2]);
     assert_eq!(reader.adopted_generation(), Generation(2));
+    let live = Live::attach_or_create(&dir).unwrap();
+    assert_eq!(live.instance().0, [0x1111_1111_1111_1111; 2]);
     for (slot, window_pkts) in [(0, 32), (1, 1024), (2, 4096)] {
         let new = record(slot, window_pkts);
         let (outcome, ring) = live.init(&new, &mut |_, _| panic!("reset")).unwrap();

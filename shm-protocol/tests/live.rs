@@ -294,6 +294,10 @@ fn the_bridge_reads_usage_of_the_sa_it_means_and_of_no_other() {
     assert!(matches!(error, Error::OtherSa { found: 0, .. }), "{error}");
     assert_eq!((reader.adopted_generation(), reader.heartbeat_ns()), (Generation(12), 99));
     assert_eq!((reader.engine_pid(), reader.instance()), (std::process::id(), live.instance()));
+    // Another engine has taken nothing up yet, whatever the one before it had.
+    drop(live);
+    let _another = attach(&dir);
+    assert_eq!(reader.adopted_generation(), Generation(0));
 }
 
 #[test]

@@ -105,7 +105,10 @@ impl Live {
             in_use: HashSet::new(),
             hook: None,
         };
-        shape.header()?.writer_pid.store(std::process::id(), Ordering::Relaxed);
+        let header = shape.header()?;
+        header.writer_pid.store(std::process::id(), Ordering::Relaxed);
+        // What an engine before this one had taken up is nothing that this one's workers use.
+        header.adopted_generation.store(0, Ordering::Release);
         Ok(Self {
             shape,
             instance: InstanceId(prefix.instance),
