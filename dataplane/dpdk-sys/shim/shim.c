@@ -214,6 +214,24 @@ int dpdk_shim_port_configure(uint16_t port, const struct dpdk_shim_port_config *
 	return setup_queues(port, config, &info, pool);
 }
 
+int dpdk_shim_port_steering(uint16_t port, struct dpdk_shim_steering *steering)
+{
+	struct rte_eth_dev_info info;
+	struct rte_eth_rss_conf rss = { .rss_key = NULL };
+	int rc = rte_eth_dev_info_get(port, &info);
+
+	if (rc != 0)
+		return rc;
+	/* A driver that does not say what it hashes does not hash. */
+	if (info.nb_rx_queues < 2 || rte_eth_dev_rss_hash_conf_get(port, &rss) != 0)
+		rss.rss_hf = 0;
+	steering->rx_queues = info.nb_rx_queues;
+	steering->ip = (rss.rss_hf & RTE_ETH_RSS_IP) != 0;
+	steering->udp = (rss.rss_hf & RTE_ETH_RSS_UDP) != 0;
+	steering->esp = (rss.rss_hf & RTE_ETH_RSS_ESP) != 0;
+	return 0;
+}
+
 int dpdk_shim_port_stats(uint16_t port, struct dpdk_shim_stats *stats)
 {
 	struct rte_eth_stats from;

@@ -74,6 +74,14 @@ struct dpdk_shim_link {
 	uint8_t full_duplex;
 };
 
+/* How a configured port divides packets over its receive queues: by which fields its RSS hashes, all 0 without RSS. */
+struct dpdk_shim_steering {
+	uint16_t rx_queues;
+	uint8_t ip;
+	uint8_t udp;
+	uint8_t esp;
+};
+
 typedef void (*dpdk_shim_log_fn)(uint32_t level, const char *text, size_t len);
 
 /* Sends every log line of DPDK to `write`. Returns 0 or -errno. */
@@ -101,6 +109,7 @@ int dpdk_shim_port_limits(uint16_t port, struct dpdk_shim_limits *limits);
 /* Configures the device and sets up every queue. Returns 0 or a negative errno. */
 int dpdk_shim_port_configure(uint16_t port, const struct dpdk_shim_port_config *config,
 			     struct rte_mempool *pool);
+int dpdk_shim_port_steering(uint16_t port, struct dpdk_shim_steering *steering);
 int dpdk_shim_port_stats(uint16_t port, struct dpdk_shim_stats *stats);
 int dpdk_shim_port_link(uint16_t port, struct dpdk_shim_link *link);
 int dpdk_shim_port_mac(uint16_t port, uint8_t mac[6]);

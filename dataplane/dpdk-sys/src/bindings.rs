@@ -149,6 +149,24 @@ const _: () = {
     ["Offset of field: dpdk_shim_link::full_duplex"]
         [::core::mem::offset_of!(dpdk_shim_link, full_duplex) - 5usize];
 };
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct dpdk_shim_steering {
+    pub rx_queues: u16,
+    pub ip: u8,
+    pub udp: u8,
+    pub esp: u8,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of dpdk_shim_steering"][::core::mem::size_of::<dpdk_shim_steering>() - 6usize];
+    ["Alignment of dpdk_shim_steering"][::core::mem::align_of::<dpdk_shim_steering>() - 2usize];
+    ["Offset of field: dpdk_shim_steering::rx_queues"]
+        [::core::mem::offset_of!(dpdk_shim_steering, rx_queues) - 0usize];
+    ["Offset of field: dpdk_shim_steering::ip"][::core::mem::offset_of!(dpdk_shim_steering, ip) - 2usize];
+    ["Offset of field: dpdk_shim_steering::udp"][::core::mem::offset_of!(dpdk_shim_steering, udp) - 3usize];
+    ["Offset of field: dpdk_shim_steering::esp"][::core::mem::offset_of!(dpdk_shim_steering, esp) - 4usize];
+};
 pub type dpdk_shim_log_fn =
     ::core::option::Option<unsafe extern "C" fn(level: u32, text: *const ::core::ffi::c_char, len: usize)>;
 unsafe extern "C" {
@@ -206,6 +224,7 @@ unsafe extern "C" {
         config: *const dpdk_shim_port_config,
         pool: *mut rte_mempool,
     ) -> ::core::ffi::c_int;
+    pub fn dpdk_shim_port_steering(port: u16, steering: *mut dpdk_shim_steering) -> ::core::ffi::c_int;
     pub fn dpdk_shim_port_stats(port: u16, stats: *mut dpdk_shim_stats) -> ::core::ffi::c_int;
     pub fn dpdk_shim_port_link(port: u16, link: *mut dpdk_shim_link) -> ::core::ffi::c_int;
     pub fn dpdk_shim_port_mac(port: u16, mac: *mut u8) -> ::core::ffi::c_int;

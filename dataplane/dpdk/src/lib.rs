@@ -23,7 +23,8 @@ pub use log::{Level, Sink, silent, to_stderr};
 pub use mbuf::{HEADROOM_OCTETS, Mbuf};
 pub use mempool::{Mempool, MempoolConfig};
 pub use port::{
-    Device, Limits, Link, MacAddress, Port, PortConfig, PortStats, Received, RxQueue, Started, TxQueue,
+    Device, Limits, Link, MacAddress, Port, PortConfig, PortStats, Received, RxQueue, Started, Steering,
+    TxQueue,
 };
 pub use prefetch::{prefetch, prefetch_part};
 pub use thread::{Lcore, pin_thread};

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use dpdk::{
     Burst, Device, Eal, EalConfig, Error, FilePrefix, Lcore, MAX_BURST, Mempool, MempoolConfig, PortConfig,
-    Started, free_burst, pin_thread, tsc, tsc_hz, version,
+    Started, Steering, free_burst, pin_thread, tsc, tsc_hz, version,
 };
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
 
@@ -37,6 +37,7 @@ fn scenes() {
     a_registered_thread_frees_what_another_allocated(eal, pool);
     a_device_that_does_not_probe_says_why(eal);
     a_port_in_use_is_refused(eal, pool);
+    a_port_says_how_it_divides_packets_over_its_queues(eal, pool);
     too_many_queues_are_refused(eal, pool);
     a_ring_returns_what_was_sent_and_leaves_what_does_not_fit(eal, pool);
     null_devices_take_and_bring_packets(eal, pool);
@@ -139,6 +140,21 @@ fn a_device_that_does_not_probe_says_why(eal: Eal) {
         assert!(reason.contains(why), "{said}");
         assert_eq!(said.lines().count(), 1);
     }
+}
+
+fn a_port_says_how_it_divides_packets_over_its_queues(eal: Eal, pool: Mempool) {
+    let with = |devargs: &str, queues: u16| {
+        let config = PortConfig { rx_queues: queues, tx_queues: queues, ..PortConfig::default() };
+        let device = Device::probe(eal, devargs).expect(devargs);
+        let started = device.start(&config, &pool).expect(devargs);
+        started.port.steering().expect(devargs)
+    };
+    let one = with("net_null8,no-rx=1", 1);
+    assert_eq!((one, one.to_string().as_str()), (Steering::OneQueue, "one queue"));
+    let two = with("net_null9,no-rx=1", 2);
+    assert_eq!(two, Steering::Rss { queues: 2, ip: true, udp: true, esp: false });
+    assert_eq!(two.to_string(), "2 queues, RSS by IP addresses, UDP ports");
+    assert_eq!(Steering::Own { queues: 4 }.to_string(), "4 queues, by the device's own rule");
 }
 
 fn a_port_in_use_is_refused(eal: Eal, pool: Mempool) {

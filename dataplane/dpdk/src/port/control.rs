@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dpdk_sys::{dpdk_shim_link, dpdk_shim_stats};
+use dpdk_sys::{dpdk_shim_link, dpdk_shim_stats, dpdk_shim_steering};
 
 use crate::error::Error;
 use crate::port::device::{Claim, Limits};
+use crate::port::steering::Steering;
 
 /// Control and counters of a running port. The port stops when this and all its queues are dropped.
 #[derive(Clone, Debug)]
@@ -127,6 +128,21 @@ impl Port {
             } else {
                 dpdk_sys::rte_eth_promiscuous_disable(port)
             }
+        })
+    }
+
+    /// Returns how packets are divided over the receive queues. Errors: `Port`.
+    pub fn steering(&self) -> Result<Steering, Error> {
+        let mut raw = dpdk_shim_steering { rx_queues: 0, ip: 0, udp: 0, esp: 0 };
+        // SAFETY: the port is claimed; `raw` is writable.
+        self.call("reading the hash function", |port| unsafe {
+            dpdk_sys::dpdk_shim_port_steering(port, &mut raw)
+        })?;
+        let (queues, ip, udp, esp) = (raw.rx_queues, raw.ip != 0, raw.udp != 0, raw.esp != 0);
+        Ok(match (queues, ip || udp || esp) {
+            (0 | 1, _) => Steering::OneQueue,
+            (_, true) => Steering::Rss { queues, ip, udp, esp },
+            (_, false) => Steering::Own { queues },
         })
     }
 

@@ -3,7 +3,9 @@
 mod control;
 mod device;
 mod queue;
+mod steering;
 
 pub use control::{Link, MacAddress, Port, PortStats};
 pub use device::{Device, Limits, PortConfig, Started};
 pub use queue::{Received, RxQueue, TxQueue};
+pub use steering::Steering;

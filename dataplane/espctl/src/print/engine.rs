@@ -148,6 +148,9 @@ fn workers_screen(
     for port in ports {
         let link = if port.link_up { "up" } else { "DOWN" };
         writeln!(text, "port {} ({}) link {link}", port.name, port.device)?;
+        if !port.steering.is_empty() {
+            writeln!(text, "  receives by {}", port.steering)?;
+        }
         writeln!(text, "  {}", ledger(&port.ledger))?;
         if port.device_missed != 0 || port.device_errors != 0 {
             writeln!(

@@ -276,6 +276,8 @@ pub struct PortLine {
     pub device: String,
     /// The link is up.
     pub link_up: bool,
+    /// How packets are divided over its receive queues, in words; empty where the driver does not say.
+    pub steering: String,
     /// Its part of the ledger.
     pub ledger: Ledger,
     /// Octets received.
