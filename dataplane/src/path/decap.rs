@@ -11,7 +11,7 @@ use super::context::{Context, From, List, Packet, Transits};
 use super::counters::Stage;
 use super::lookup::{Opening, count_refused, window};
 use super::shared::Notice;
-use super::usage::{self, Usage, Writers};
+use super::usage::{self, Usage};
 use crate::ports::{Buffer, Ports};
 use crate::tables::sa::InboundSa;
 
@@ -27,7 +27,7 @@ pub(super) fn decap<'t, P: Ports, K>(
     let start = (ctx.cycles)();
     let count = packets.len();
     let verdicts = advance(packets);
-    let mut usage = Usage::new(Writers::of(ctx.workers.len()));
+    let mut usage = Usage::default();
     for (opening, verdict) in packets.drain(..).zip(verdicts) {
         let sa = opening.sa;
         if let Err(reason) = verdict {

@@ -17,7 +17,7 @@ use super::counters::Stage;
 use super::forward::ethertype;
 use super::protect::{SealList, Sealing};
 use super::shared::{Limit, Notice};
-use super::usage::{Side, Usage, Writers};
+use super::usage::{Side, Usage};
 use crate::ports::{Buffer, Ports};
 use crate::tables::sa::{Common, OutboundSa};
 
@@ -89,7 +89,7 @@ fn admit<'t, P: Ports, K>(
 ) {
     let common = &sa.common;
     let (from, limited) = (plans.len(), common.limits.counts());
-    let mut usage = Usage::new(Writers::of(ctx.workers.len()));
+    let mut usage = Usage::default();
     let mut octets = 0;
     for _ in 0..run {
         let at = plans.len();
@@ -116,7 +116,7 @@ fn admit<'t, P: Ports, K>(
         plans.push(Plan { layout, seq: 0 });
     }
     if !limited {
-        usage.add(Side::Out, common, octets, (plans.len() - from) as u64, ctx.now_ns);
+        Usage::add(Side::Out, common, octets, (plans.len() - from) as u64, ctx.now_ns);
     }
     for (slot, uid, limit) in usage.finish() {
         ctx.notice_once(Notice::Limit { slot, uid, limit });

@@ -54,46 +54,13 @@ struct Run<'a> {
 type Passed = ArrayVec<(u32, u64, Limit), 8>;
 
 /// The account of one burst.
+#[derive(Default)]
 pub(super) struct Usage<'a> {
-    writers: Writers,
     run: Option<Run<'a>>,
     passed: Passed,
 }
 
-/// Who may count in an SA's record at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writers {
-    /// This worker, because there is no other.
-    One,
-    /// Any worker.
-    Many,
-}
-
-impl Writers {
-    /// Returns who they are among `workers`.
-    #[inline]
-    pub(super) const fn of(workers: usize) -> Self {
-        if workers == 1 { Self::One } else { Self::Many }
-    }
-
-    /// Adds to a counter; the only writer needs no locked instruction for it.
-    #[inline]
-    fn add(self, counter: &AtomicU64, n: u64) {
-        match self {
-            Self::One => counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed),
-            Self::Many => {
-                counter.fetch_add(n, Relaxed);
-            }
-        }
-    }
-}
-
 impl<'a> Usage<'a> {
-    #[inline]
-    pub(super) const fn new(writers: Writers) -> Self {
-        Self { writers, run: None, passed: Passed::new_const() }
-    }
-
     /// Accounts one packet of `octets` cipher text. Errors: the hard limit that it would pass; it is not counted then.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the common case is two additions")]
@@ -117,10 +84,10 @@ impl<'a> Usage<'a> {
 
     /// Accounts packets of an SA that has no limit to meet.
     #[inline]
-    pub(super) fn add(&self, side: Side, sa: &'a Common, octets: u64, packets: u64, now_ns: u64) {
+    pub(super) fn add(side: Side, sa: &'a Common, octets: u64, packets: u64, now_ns: u64) {
         let counters = Counters::of(side, sa);
-        self.writers.add(counters.octets, octets);
-        self.writers.add(counters.packets, packets);
+        counters.octets.fetch_add(octets, Relaxed);
+        counters.packets.fetch_add(packets, Relaxed);
         counters.last_use_ns.store(now_ns, Relaxed);
     }
 
@@ -133,7 +100,7 @@ impl<'a> Usage<'a> {
     #[inline(never)]
     fn settle(&mut self) {
         if let Some(run) = self.run.take() {
-            self.add(run.side, run.sa, run.octets, run.packets, run.now_ns);
+            Self::add(run.side, run.sa, run.octets, run.packets, run.now_ns);
         }
     }
 
