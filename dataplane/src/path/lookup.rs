@@ -53,7 +53,7 @@ fn find<'t, K>(
     last: &mut Option<Found<'t, K>>,
 ) -> Result<(&'t InboundSa<K>, Fresh), DropReason> {
     let again = last.as_ref().filter(|found| found.sa.is_for(arrived.spi, arrived.dst));
-    let Found { sa, replay } = match again {
+    let &Found { sa, ref replay } = match again {
         Some(found) => found,
         None => last.insert(look_up(tables, arrived, now_ns)?),
     };
