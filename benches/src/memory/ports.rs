@@ -9,17 +9,20 @@ const HEADROOM: usize = 128;
 /// Octets of a buffer.
 const ROOM: usize = 512;
 
-/// A buffer that is moved as a pointer and two numbers.
+/// A buffer that is moved as a pointer, as an mbuf is.
 #[derive(Clone, Debug)]
-pub struct Frame {
-    room: Box<[u8; ROOM]>,
+pub struct Frame(Box<Room>);
+
+#[derive(Clone, Debug)]
+struct Room {
     start: usize,
     end: usize,
+    octets: [u8; ROOM],
 }
 
 impl Frame {
     fn empty() -> Self {
-        Self { room: Box::new([0; ROOM]), start: HEADROOM, end: HEADROOM }
+        Self(Box::new(Room { start: HEADROOM, end: HEADROOM, octets: [0; ROOM] }))
     }
 
     /// Makes a buffer that holds `octets`; `None` where they do not fit.
@@ -37,40 +40,48 @@ impl Frame {
 impl Buffer for Frame {
     #[inline]
     fn data(&self) -> &[u8] {
-        self.room.get(self.start..self.end).unwrap_or_default()
+        let Room { start, end, octets } = &*self.0;
+        octets.get(*start..*end).unwrap_or_default()
     }
 
     #[inline]
     fn data_mut(&mut self) -> &mut [u8] {
-        self.room.get_mut(self.start..self.end).unwrap_or_default()
+        let Room { start, end, octets } = &mut *self.0;
+        octets.get_mut(*start..*end).unwrap_or_default()
     }
 
     #[inline]
     fn prepend(&mut self, octets: usize) -> bool {
-        let fits = octets <= self.start;
+        let fits = octets <= self.0.start;
         if fits {
-            self.start -= octets;
+            self.0.start -= octets;
         }
         fits
     }
 
     #[inline]
     fn append(&mut self, octets: usize) -> bool {
-        let fits = octets <= ROOM - self.end;
+        let fits = octets <= ROOM - self.0.end;
         if fits {
-            self.end += octets;
+            self.0.end += octets;
         }
         fits
     }
 
     #[inline]
     fn adj(&mut self, octets: usize) {
-        self.start += octets.min(self.end - self.start);
+        self.0.start += octets.min(self.0.end - self.0.start);
     }
 
     #[inline]
     fn trim(&mut self, octets: usize) {
-        self.end -= octets.min(self.end - self.start);
+        self.0.end -= octets.min(self.0.end - self.0.start);
+    }
+
+    #[inline]
+    fn narrow(&mut self, front: usize, octets: usize) {
+        self.adj(front);
+        self.0.end = self.0.end.min(self.0.start.saturating_add(octets));
     }
 }
 

@@ -139,6 +139,33 @@ impl Mbuf {
         self.data_mut().get_mut(len..)
     }
 
+    /// Grows the packet by `front` octets before and `back` octets behind it, of unspecified content; reports whether there
+    /// was room for both, and does nothing without.
+    #[inline]
+    pub fn grow(&mut self, front: usize, back: usize) -> bool {
+        if front > self.headroom_octets() || back > self.tailroom_octets() {
+            return false;
+        }
+        // Both are parts of a buffer, whose length has 16 bits.
+        let (Ok(front), Ok(back)) = (u16::try_from(front), u16::try_from(back)) else { return false };
+        let raw = self.raw_mut();
+        raw.data_off -= front;
+        raw.data_len += front + back;
+        raw.pkt_len = u32::from(raw.data_len);
+        true
+    }
+
+    /// Keeps the `octets` from `front` on, fewer where the packet is shorter.
+    #[inline]
+    pub fn narrow(&mut self, front: usize, octets: usize) {
+        let (front, octets) = (low(front), low(octets));
+        let raw = self.raw_mut();
+        let front = front.min(raw.data_len);
+        raw.data_off += front;
+        raw.data_len = (raw.data_len - front).min(octets);
+        raw.pkt_len = u32::from(raw.data_len);
+    }
+
     /// Removes octets at the front; `None`, and nothing done, if the packet is shorter.
     #[inline]
     pub fn adj(&mut self, octets: usize) -> Option<()> {
@@ -206,6 +233,12 @@ impl fmt::Debug for Mbuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mbuf").field("len", &self.len()).field("port", &self.port()).finish_non_exhaustive()
     }
+}
+
+/// A length, as far as 16 bits go: no packet is longer.
+#[inline]
+fn low(octets: usize) -> u16 {
+    u16::try_from(octets).unwrap_or(u16::MAX)
 }
 
 /// `RTE_MBUF_F_EXTERNAL` and `RTE_MBUF_F_INDIRECT`: they say whose the buffer is, not what the packet is.

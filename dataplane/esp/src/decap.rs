@@ -6,6 +6,7 @@ use crate::aead::ICV_OCTETS;
 use crate::ecn::{self, Ecn};
 use crate::wire::esp::{self, Esp, TRAILER_OCTETS};
 use crate::wire::ip::{self, Ip};
+use crate::wire::plain::Plain;
 use crate::wire::udp::{self, NatT, Udp, UdpPorts};
 use crate::wire::{Family, Proto, checksum, ipv4, ipv6};
 use crate::{DropReason, Spi};
@@ -255,6 +256,20 @@ pub struct Inner {
 /// Errors: `BadPadding`, `Dummy`, `NotTunnel`, `BadInner`, `Ecn`.
 #[inline]
 pub fn finish(packet: &mut [u8], arrived: &Arrived, modes: Modes) -> Result<Inner, DropReason> {
+    finish_and_look(packet, arrived, modes, None).map(|(inner, _)| inner)
+}
+
+/// As [`finish`]; where the inner packet is plain it is looked at once for both, as one that enters by `entry`.
+///
+/// Errors: as for [`finish`].
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "returned by copy it stalls a core")]
+pub fn finish_and_look(
+    packet: &mut [u8],
+    arrived: &Arrived,
+    modes: Modes,
+    entry: Option<u32>,
+) -> Result<(Inner, Option<Plain>), DropReason> {
     let (text, _) = arrived.split(packet).ok_or(DropReason::MalformedEsp)?;
     let (payload, next) = strip(text)?;
     let family = match next {
@@ -265,12 +280,19 @@ pub fn finish(packet: &mut [u8], arrived: &Arrived, modes: Modes) -> Result<Inne
         _ => return Err(DropReason::NotTunnel),
     };
     //= rfc4303#2.7
-    let (octets, inner_tos) = inner_header(payload, family).ok_or(DropReason::BadInner)?;
+    let plain = entry.and_then(|entry| Plain::of(payload, entry)).filter(|plain| plain.family() == family);
+    let (octets, inner_tos) = match (&plain, &*payload) {
+        (Some(plain), [first, second, ..]) => {
+            let tos = if family == Family::V4 { *second } else { first << 4 | second >> 4 };
+            (usize::from(plain.octets.get()), tos)
+        }
+        _ => inner_header(payload, family).ok_or(DropReason::BadInner)?,
+    };
     let (tos, alert) = inward(inner_tos, arrived.tos, modes)?;
     if tos != inner_tos {
         ip::set_tos(payload, tos);
     }
-    Ok(Inner { at: arrived.text_at(), octets, family, alert })
+    Ok((Inner { at: arrived.text_at(), octets, family, alert }, plain))
 }
 
 /// Returns length and type of service octet of a packet whose header is right. Units: octets.

@@ -309,7 +309,7 @@ fn what_ip_cannot_carry_is_too_long() {
     assert_eq!(outer(false, false).layout(100, 70_000), Err(DropReason::TooLong));
     let layout = outer(false, false).layout(65_478, 0).unwrap();
     assert!(layout.total_octets() <= 65_535);
-    assert_eq!(outer(false, false).encap(&mut [0; 100], &layout, SPI, 1), Err(DropReason::NoHeadroom));
+    assert_eq!(outer(false, false).encap(&mut [0x45; 100], &layout, SPI, 1), Err(DropReason::NoHeadroom));
 }
 
 #[test]

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::classify::EspPacket;
+use esp::decap::Arrived;
+
 use super::context::List;
 use super::flows::Packed;
 use super::lookup::window;
@@ -46,28 +47,27 @@ fn outbound_of_many<K>(tables: &Tables<K>, ways: &List<Packed>) {
 
 /// Asks for the SAs that the packets of a burst arrived on, for their windows and their counters.
 #[inline]
-pub(super) fn inbound<B, K>(tables: &Tables<K>, packets: &List<EspPacket<B>>) {
-    let spi = |esp: &EspPacket<B>| esp.arrived.spi;
-    if packets.first().map(spi) != packets.last().map(spi) {
-        inbound_of_many(tables, packets);
+pub(super) fn inbound<K>(tables: &Tables<K>, arrived: &List<Arrived>) {
+    let spi = |arrived: &Arrived| arrived.spi;
+    if arrived.first().map(spi) != arrived.last().map(spi) {
+        inbound_of_many(tables, arrived);
     }
 }
 
 #[inline(never)]
-fn inbound_of_many<B, K>(tables: &Tables<K>, packets: &List<EspPacket<B>>) {
-    for esp in packets {
-        tables.prefetch_inbound(esp.arrived.spi);
+fn inbound_of_many<K>(tables: &Tables<K>, arrived: &List<Arrived>) {
+    for arrived in arrived {
+        tables.prefetch_inbound(arrived.spi);
     }
     let mut sas: List<(&InboundSa<K>, u32)> = List::new();
     let mut last = None;
-    for esp in packets {
-        let spi = esp.arrived.spi;
+    for &Arrived { spi, seq_lo, .. } in arrived {
         if last.replace(spi) == Some(spi) {
             continue;
         }
         if let Some(sa) = tables.inbound_by_slot_of(spi) {
             sa.prefetch();
-            sas.push((sa, esp.arrived.seq_lo));
+            sas.push((sa, seq_lo));
         }
     }
     for (sa, seq_lo) in sas {

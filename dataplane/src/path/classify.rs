@@ -15,39 +15,32 @@ use esp::wire::{ipv4, ipv6, udp};
 
 use super::admit::unprotected;
 use super::context::{Context, From, List, Packet, Transits};
-use super::counters::Stage;
+use super::counters::{Origin, Stage};
 use super::host::{HostDevice, PuntClass};
 use super::neighbor;
-use crate::ports::{Buffer, PortId, Ports};
+use super::opening::Openings;
+use crate::ports::{Buffer, Burst, PortId, Ports};
 use crate::tables::Tables;
 use crate::tables::spd::Direction;
 
-/// An ESP packet for the gateway; `buf` starts at the outer IP header.
-#[derive(Debug)]
-pub(super) struct EspPacket<B> {
-    pub(super) packet: Packet<B>,
-    /// What its octets alone tell.
-    pub(super) arrived: Arrived,
-}
-
-/// Takes the ESP packets of the usual form that are for this gateway out of `packets`, which keeps the others in order.
+/// Takes the ESP packets of the usual form that are for this gateway out of `frames`, which keeps the others in order.
 pub(super) fn take_esp<P: Ports, K>(
     ctx: &mut Context<'_, P, K>,
     port: PortId,
-    packets: &mut List<Packet<P::Buf>>,
-    esp: &mut List<EspPacket<P::Buf>>,
+    frames: &mut Burst<P::Buf>,
+    esp: &mut Openings<'_, P::Buf, K>,
 ) {
     // A burst that has them only in its middle leaves them to `classify`.
-    let ends = [packets.first(), packets.last()];
-    if !ends.into_iter().flatten().any(|packet| may_carry_esp(packet.buf.data())) {
+    let ends = [frames.first(), frames.last()];
+    if !ends.into_iter().flatten().any(|frame| may_carry_esp(frame.data())) {
         return;
     }
     let start = (ctx.cycles)();
-    let mut last = None;
-    for packet in std::mem::take(packets) {
-        match usual_esp(ctx, port, packet.buf.data(), &mut last) {
-            Some((arrived, octets)) => esp.push(EspPacket { packet: bare(packet, octets), arrived }),
-            None => packets.push(packet),
+    let (mut last, origin) = (None, Origin::Port(port));
+    for buf in std::mem::take(frames) {
+        match usual_esp(ctx, port, buf.data(), &mut last) {
+            Some((arrived, octets)) => esp.push(bare(Packet { buf, origin }, octets), arrived),
+            None => frames.push(buf),
         }
     }
     ctx.spent(Stage::Classify, esp.len(), start);
@@ -120,16 +113,14 @@ pub(super) fn classify<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     port: PortId,
     packets: &mut List<Packet<P::Buf>>,
-    esp: &mut List<EspPacket<P::Buf>>,
+    esp: &mut Openings<'_, P::Buf, K>,
     clear: &mut Transits<'t, P::Buf, K>,
 ) {
     let start = (ctx.cycles)();
     let count = packets.len();
     for packet in packets.drain(..) {
         match examine(ctx, port, packet.buf.data(), clear) {
-            Ok(Kind::Esp(arrived, octets)) => {
-                esp.push(EspPacket { packet: bare(packet, octets), arrived });
-            }
+            Ok(Kind::Esp(arrived, octets)) => esp.push(bare(packet, octets), arrived),
             Ok(Kind::Clear(octets)) => clear.push_packet(bare(packet, octets), From::Port(port)),
             Ok(Kind::Arp) => neighbor::arp(ctx, port, packet),
             Ok(Kind::Nd) => neighbor::nd(ctx, port, packet),
@@ -142,9 +133,7 @@ pub(super) fn classify<'t, P: Ports, K>(
 
 /// Takes the Ethernet header and padding off.
 pub(super) fn bare<B: Buffer>(mut packet: Packet<B>, ip_octets: usize) -> Packet<B> {
-    packet.buf.adj(eth::HEADER_OCTETS);
-    let padding = packet.buf.data().len().saturating_sub(ip_octets);
-    packet.buf.trim(padding);
+    packet.buf.narrow(eth::HEADER_OCTETS, ip_octets);
     packet
 }
 

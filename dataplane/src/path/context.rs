@@ -132,21 +132,21 @@ pub(super) struct Context<'a, P: Ports, K> {
     pub(super) cycles: fn() -> u64,
 }
 
-impl<P: Ports, K> Context<'_, P, K> {
+impl<'a, P: Ports, K> Context<'a, P, K> {
     /// What this worker shares with the other threads.
     #[inline]
     #[allow(clippy::indexing_slicing, reason = "a worker is made with an index into this list")]
-    pub(super) fn shared(&self) -> &WorkerShared<P::Buf> {
+    pub(super) fn shared(&self) -> &'a WorkerShared<P::Buf> {
         &self.workers[self.me]
     }
 
     #[inline]
-    pub(super) fn counters(&self) -> &Counters {
+    pub(super) fn counters(&self) -> &'a Counters {
         &self.shared().counters
     }
 
     #[inline]
-    pub(super) fn account(&self, origin: Origin) -> &Account {
+    pub(super) fn account(&self, origin: Origin) -> &'a Account {
         self.counters().account(origin)
     }
 

@@ -3,13 +3,15 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use esp::decap::{Modes, finish};
+use esp::DropReason;
+use esp::decap::{Arrived, Modes, finish_and_look};
 use esp::wire::FlowKey;
-use esp::{DropReason, Fresh};
 
 use super::context::{Context, From, List, Packet, Transits};
 use super::counters::Stage;
-use super::lookup::{Opening, count_refused, window};
+use super::known::{Look, entry, look};
+use super::lookup::{count_refused, window};
+use super::opening::Openings;
 use super::shared::Notice;
 use super::usage::{self, Usage};
 use crate::ports::{Buffer, Ports};
@@ -18,35 +20,41 @@ use crate::tables::sa::InboundSa;
 /// An inner packet and the SA it came by; its `buf` starts at its IP header and ends with it.
 pub(super) type Inner<'t, B, K> = (Packet<B>, &'t InboundSa<K>);
 
-/// Turns genuine packets into inner ones.
+/// Turns genuine packets into inner ones; `looks` gets what the first look at each of them tells.
 pub(super) fn decap<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
-    packets: &mut List<Opening<'t, P::Buf, K>>,
+    list: &mut Openings<'t, P::Buf, K>,
     out: &mut List<Inner<'t, P::Buf, K>>,
+    looks: &mut List<Look>,
 ) {
     let start = (ctx.cycles)();
-    let count = packets.len();
-    let verdicts = advance(packets);
-    let mut usage = Usage::default();
-    for (opening, verdict) in packets.drain(..).zip(verdicts) {
-        let sa = opening.sa;
+    let count = list.len();
+    let verdicts = advance(list);
+    let (mut usage, places) = (Usage::default(), ctx.flows.places());
+    let found = list.arrived.iter().zip(list.sas.drain(..));
+    for ((mut packet, (arrived, sa)), verdict) in list.packets.drain(..).zip(found).zip(verdicts) {
         if let Err(reason) = verdict {
             count_refused(sa, reason);
-            ctx.drop(opening.esp.packet, reason);
+            ctx.drop(packet, reason);
             continue;
         }
-        let octets = opening.esp.arrived.text_octets() as u64;
+        let octets = arrived.text_octets() as u64;
         if let Err(limit) = usage.take(usage::Side::In, &sa.common, octets, ctx.now_ns) {
             ctx.notice_once(Notice::Limit { slot: sa.common.slot, uid: sa.common.uid, limit });
-            ctx.drop(opening.esp.packet, DropReason::InboundExpired);
+            ctx.drop(packet, DropReason::InboundExpired);
             continue;
         }
-        notice_mapping(ctx, &opening);
-        match strip(opening) {
-            Ok(packet) => out.push((packet, sa)),
-            Err((opening, reason)) => {
+        notice_mapping(ctx, sa, arrived);
+        let modes = Modes { ecn: sa.ecn, dscp: sa.copy_dscp };
+        match finish_and_look(packet.buf.data_mut(), arrived, modes, entry(&From::Tunnel(sa))) {
+            Ok((inner, plain)) => {
+                packet.buf.narrow(inner.at, inner.octets);
+                out.push((packet, sa));
+                looks.push(look(places, plain));
+            }
+            Err(reason) => {
                 sa.common.live.record().err_inner.fetch_add(1, Relaxed);
-                ctx.drop(opening.esp.packet, reason);
+                ctx.drop(packet, reason);
             }
         }
     }
@@ -57,32 +65,18 @@ pub(super) fn decap<'t, P: Ports, K>(
 }
 
 /// Advances the windows: packets in a row that share an SA share its words' updates.
-fn advance<B, K>(packets: &List<Opening<'_, B, K>>) -> List<Result<(), DropReason>> {
-    let mut verdicts: List<Result<(), DropReason>> = List::new();
-    for run in packets.chunk_by(|a, b| std::ptr::eq(a.sa, b.sa)) {
-        let Some(first) = run.first() else { continue };
-        let fresh: List<Fresh> = run.iter().map(|opening| opening.fresh).collect();
-        let mut run_verdicts: List<Result<(), DropReason>> = run.iter().map(|_| Ok(())).collect();
-        window(first.sa).advance_burst(&fresh, &mut run_verdicts);
-        verdicts.extend(run_verdicts);
+fn advance<B, K>(list: &Openings<'_, B, K>) -> List<Result<(), DropReason>> {
+    let mut verdicts: List<Result<(), DropReason>> = list.fresh.iter().map(|_| Ok(())).collect();
+    let (mut fresh, mut left) = (list.fresh.as_slice(), verdicts.as_mut_slice());
+    for run in list.sas.chunk_by(|a, b| std::ptr::eq(*a, *b)) {
+        let (Some(sa), Some(fresh), Some(verdicts)) =
+            (run.first(), fresh.split_off(..run.len()), left.split_off_mut(..run.len()))
+        else {
+            break;
+        };
+        window(sa).advance_burst(fresh, verdicts);
     }
     verdicts
-}
-
-type Refused<'t, B, K> = (Opening<'t, B, K>, DropReason);
-
-fn strip<B: Buffer, K>(mut opening: Opening<'_, B, K>) -> Result<Packet<B>, Refused<'_, B, K>> {
-    let sa = opening.sa;
-    let modes = Modes { ecn: sa.ecn, dscp: sa.copy_dscp };
-    let buf = &mut opening.esp.packet.buf;
-    let inner = match finish(buf.data_mut(), &opening.esp.arrived, modes) {
-        Ok(inner) => inner,
-        Err(reason) => return Err((opening, reason)),
-    };
-    buf.adj(inner.at);
-    let behind = buf.data().len().saturating_sub(inner.octets);
-    buf.trim(behind);
-    Ok(opening.esp.packet)
 }
 
 /// Reads the flows of inner packets that go the long way.
@@ -103,8 +97,9 @@ pub(super) fn read<'t, P: Ports, K>(
 }
 
 /// An authentic packet from elsewhere: the peer's NAT has moved it. RFC: 7296 section 2.23.
-fn notice_mapping<P: Ports, K>(ctx: &mut Context<'_, P, K>, opening: &Opening<'_, P::Buf, K>) {
-    let (common, arrived) = (&opening.sa.common, &opening.esp.arrived);
+#[inline]
+fn notice_mapping<P: Ports, K>(ctx: &mut Context<'_, P, K>, sa: &InboundSa<K>, arrived: &Arrived) {
+    let common = &sa.common;
     if let (Some(known), Some(seen)) = (common.encap, arrived.udp)
         && (known.src != seen.src || common.src != arrived.src)
     {

@@ -12,20 +12,14 @@ use esp::seq::{self, SeqLimit};
 use esp::wire::eth::{self, Mac};
 use shm_protocol::sa::TfcPad;
 
-use super::context::{Context, List, Packet};
+use super::context::{Context, List};
 use super::counters::Stage;
 use super::forward::ethertype;
-use super::protect::{SealList, Sealing};
+use super::sealing::{Leaving, Run, SealList};
 use super::shared::{Limit, Notice};
 use super::usage::{Side, Usage};
 use crate::ports::{Buffer, Ports};
 use crate::tables::sa::{Common, OutboundSa};
-
-/// What is decided about a packet before it is written.
-struct Plan {
-    layout: Layout,
-    seq: u64,
-}
 
 /// Builds every packet of a burst up to its ICV, as a whole frame, and adds its job to the empty `jobs`; packets that cannot
 /// be built are dropped. Afterwards there is a job for each packet, or for none that is to be sent.
@@ -35,27 +29,27 @@ pub(super) fn encap<'a, 't, P: Ports, K>(
     jobs: &mut List<Job<'a, K>>,
 ) {
     let start = (ctx.cycles)();
-    let count = sealing.len();
-    let mut plans = List::new();
-    while let Some(first) = sealing.get(plans.len()) {
-        let sa = first.sa;
-        let run = sealing.iter().skip(plans.len()).take_while(|one| std::ptr::eq(one.sa, sa)).count();
-        let from = plans.len();
-        admit(ctx, sealing, sa, run, &mut plans);
-        number(ctx, sealing, sa, from, &mut plans);
+    let count = sealing.bufs.len();
+    let mut layouts = List::new();
+    for run in &mut sealing.runs {
+        let from = layouts.len();
+        admit(ctx, &mut sealing.bufs, run, &mut layouts);
+        number(ctx, &mut sealing.bufs, run, from, &mut layouts);
     }
-    let tables = ctx.tables;
-    let mut plans = plans.iter();
-    let alike = |a: &Sealing<'_, P::Buf, K>, b: &Sealing<'_, P::Buf, K>| {
-        std::ptr::eq(a.sa, b.sa) && a.port == b.port && a.mac == b.mac
-    };
-    for run in sealing.chunk_by_mut(alike) {
-        let Some((first, port)) = run.first().and_then(|one| Some((one, tables.port(one.port)?))) else {
+    let (mut bufs, mut layouts) = (sealing.bufs.as_mut_slice(), layouts.as_slice());
+    for run in &sealing.runs {
+        let (Some(bufs), Some(layouts)) =
+            (bufs.split_off_mut(..run.packets), layouts.split_off(..run.packets))
+        else {
             break;
         };
-        let header = eth::header(first.mac, Mac(port.mac), ethertype(first.sa.outer.family()));
-        for (one, plan) in run.iter_mut().zip(&mut plans) {
-            jobs.extend(build(one, &header, plan));
+        let Leaving { sa, next, .. } = run.leaving;
+        let own = ctx.tables.port(next.port()).map_or(Mac::BROADCAST, |port| Mac(port.mac));
+        let header = eth::header(next.mac(), own, ethertype(sa.outer.family()));
+        for ((buf, layout), after) in bufs.iter_mut().zip(layouts).zip(0..) {
+            if let Some(job) = build(buf, sa, &header, layout, run.first_seq.wrapping_add(after)) {
+                jobs.push(job);
+            }
         }
     }
     ctx.spent(Stage::Encap, count, start);
@@ -65,58 +59,62 @@ pub(super) fn encap<'a, 't, P: Ports, K>(
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "the job stays where it is written")]
 fn build<'a, B: Buffer, K>(
-    one: &'a mut Sealing<'_, B, K>,
+    buf: &'a mut B,
+    sa: &'a OutboundSa<K>,
     header: &[u8; eth::HEADER_OCTETS],
-    plan: &Plan,
+    layout: &Layout,
+    seq: u64,
 ) -> Option<Job<'a, K>> {
-    let (sa, seq) = (one.sa, plan.seq);
-    let (place, datagram) = one.packet.buf.data_mut().split_first_chunk_mut()?;
+    let (place, datagram) = buf.data_mut().split_first_chunk_mut()?;
     *place = *header;
-    sa.outer.encap(datagram, &plan.layout, sa.common.spi, seq).ok()?;
-    let (text, icv) = plan.layout.split(datagram)?;
+    let (text, icv) = sa.outer.encap(datagram, layout, sa.common.spi, seq).ok()?;
     // The IV is the number itself, 64 bits also without ESN, so it never repeats under a key. RFC 4106 section 3.1.
     let nonce = nonce(sa.common.salt, seq.to_be_bytes());
     Some(Job::new(&sa.key, nonce, aad(sa.common.spi, seq, sa.common.esn), text, icv))
 }
 
-/// Makes room in the next `run` packets, which share an SA, and accounts them to it; what fails either is dropped.
+/// Makes room in the packets of a run and accounts them to their SA; what fails either is dropped. Adds the layouts of the
+/// others to those of the packets before.
 fn admit<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
-    sealing: &mut SealList<'t, P::Buf, K>,
-    sa: &'t OutboundSa<K>,
-    run: usize,
-    plans: &mut List<Plan>,
+    bufs: &mut List<P::Buf>,
+    run: &mut Run<'t, K>,
+    layouts: &mut List<Layout>,
 ) {
-    let common = &sa.common;
-    let (from, limited) = (plans.len(), common.limits.counts());
+    let Leaving { sa, next, .. } = run.leaving;
+    let mtu = ctx.tables.port(next.port()).map_or(0, |port| port.mtu);
+    let (common, limited) = (&sa.common, sa.common.limits.counts());
+    let (room, pad_to) = (sa.outer.room(), tfc_octets(sa, mtu));
     let mut usage = Usage::default();
-    let mut octets = 0;
-    for _ in 0..run {
-        let at = plans.len();
-        let Some(one) = sealing.get_mut(at) else { break };
-        let pad_to = tfc_octets(ctx, one);
-        let layout = match sa.outer.layout(one.packet.buf.data().len(), pad_to) {
+    let (mut octets, mut longest) = (0, 0);
+    let from = layouts.len();
+    for _ in 0..run.packets {
+        let at = layouts.len();
+        let Some(buf) = bufs.get_mut(at) else { break };
+        let layout = match room.layout(buf.data().len(), pad_to) {
             Ok(layout) => layout,
             Err(reason) => {
-                end(ctx, sealing, at, reason);
+                end(ctx, bufs, run, at, reason);
                 continue;
             }
         };
-        if !make_room(&mut one.packet, &layout) {
-            end(ctx, sealing, at, DropReason::NoHeadroom);
+        if !buf.grow(eth::HEADER_OCTETS + layout.front_octets(), layout.tail_octets()) {
+            end(ctx, bufs, run, at, DropReason::NoHeadroom);
             continue;
         }
         let text_octets = layout.text_octets() as u64;
         if limited && let Err(limit) = usage.take(Side::Out, common, text_octets, ctx.now_ns) {
             let reason = spent(ctx, common, limit);
-            end(ctx, sealing, at, reason);
+            end(ctx, bufs, run, at, reason);
             continue;
         }
         octets += text_octets;
-        plans.push(Plan { layout, seq: 0 });
+        longest = longest.max(layout.total_octets());
+        layouts.push(layout);
     }
+    run.unfinished = sa.outer.is_finished_later() || longest > usize::from(mtu);
     if !limited {
-        Usage::add(Side::Out, common, octets, (plans.len() - from) as u64, ctx.now_ns);
+        Usage::add(Side::Out, common, octets, (layouts.len() - from) as u64, ctx.now_ns);
     }
     for (slot, uid, limit) in usage.finish() {
         ctx.notice_once(Notice::Limit { slot, uid, limit });
@@ -131,57 +129,48 @@ fn spent<P: Ports, K>(ctx: &mut Context<'_, P, K>, sa: &Common, limit: Limit) ->
     DropReason::OutboundExpired
 }
 
-/// Drops one packet out of a list.
+/// Drops the packet at `at`, which is one of `run`.
 #[cold]
 fn end<P: Ports, K>(
     ctx: &Context<'_, P, K>,
-    sealing: &mut SealList<'_, P::Buf, K>,
+    bufs: &mut List<P::Buf>,
+    run: &mut Run<'_, K>,
     at: usize,
     reason: DropReason,
 ) {
-    if let Some(one) = sealing.pop_at(at) {
-        ctx.drop(one.packet, reason);
+    if let Some(packet) = run.take(bufs, at) {
+        ctx.drop(packet, reason);
     }
 }
 
-/// Length that the SA wants the inner packet padded to, as far as the port carries it; 0 for none.
+/// Length that the SA wants inner packets padded to, as far as a port of this MTU carries it; 0 for none. Units: octets.
 #[inline]
-fn tfc_octets<P: Ports, K>(ctx: &Context<'_, P, K>, one: &Sealing<'_, P::Buf, K>) -> usize {
-    let wanted = match one.sa.tfc_pad {
+fn tfc_octets<K>(sa: &OutboundSa<K>, mtu: u16) -> usize {
+    let wanted = match sa.tfc_pad {
         TfcPad::Off => return 0,
         TfcPad::Octets(octets) => octets,
         TfcPad::Mtu => u16::MAX,
     };
-    let mtu = ctx.tables.port(one.port).map_or(0, |port| port.mtu);
-    usize::from(wanted.min(one.sa.outer.inner_mtu(mtu)))
+    usize::from(wanted.min(sa.outer.inner_mtu(mtu)))
 }
 
-/// Grows a packet to its protected length and an Ethernet header; reports whether there was room.
-#[inline]
-fn make_room<B: Buffer>(packet: &mut Packet<B>, layout: &Layout) -> bool {
-    packet.buf.prepend(eth::HEADER_OCTETS + layout.front_octets()) && packet.buf.append(layout.tail_octets())
-}
-
-/// Takes sequence numbers: one addition for the packets of a run, whose plans begin at `from`; what gets none is dropped.
+/// Takes sequence numbers: one addition for the packets of a run, whose layouts begin at `from`; what gets none is dropped.
 fn number<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
-    sealing: &mut SealList<'t, P::Buf, K>,
-    sa: &OutboundSa<K>,
+    bufs: &mut List<P::Buf>,
+    run: &mut Run<'t, K>,
     from: usize,
-    plans: &mut List<Plan>,
+    layouts: &mut List<Layout>,
 ) {
-    let run = plans.get_mut(from..).unwrap_or_default();
-    let wanted = u32::try_from(run.len()).unwrap_or(u32::MAX);
+    let wanted = u32::try_from(layouts.len() - from).unwrap_or(u32::MAX);
     if wanted == 0 {
         return;
     }
-    let taken = take(ctx, &sa.common, wanted);
-    for (plan, after) in run.iter_mut().zip(0..u64::from(taken.usable)) {
-        plan.seq = taken.first + after;
-    }
+    let taken = take(ctx, &run.leaving.sa.common, wanted);
+    run.first_seq = taken.first;
     for _ in taken.usable..wanted {
-        plans.pop();
-        end(ctx, sealing, plans.len(), DropReason::SequenceExhausted);
+        layouts.pop();
+        end(ctx, bufs, run, layouts.len(), DropReason::SequenceExhausted);
     }
 }
 

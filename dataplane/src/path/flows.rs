@@ -141,11 +141,11 @@ pub(super) struct Place {
     other: u32,
 }
 
-/// The entries as a burst looks for its flows.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    entries: &'a [Entry],
+/// What tells where flows stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
     seed: u64,
+    mask: u32,
 }
 
 impl Flows {
@@ -164,12 +164,23 @@ impl Flows {
         flows
     }
 
-    /// Returns the entries for reading.
+    /// Returns what tells where flows stand.
     #[inline]
-    pub(super) fn view(&self) -> View<'_> {
+    #[allow(clippy::cast_possible_truncation, reason = "there are no more than `MOST`")]
+    pub(super) const fn places(&self) -> Places {
+        Places { seed: self.seed, mask: self.count as u32 - 1 }
+    }
+
+    /// Starts to load the entries at the places of a burst.
+    #[inline]
+    pub(super) fn prefetch(&self, places: impl Iterator<Item = Place>) {
         let octets = self.memory.as_ref().and_then(|memory| memory.get(self.start..)).unwrap_or_default();
-        let entries = <[Entry]>::ref_from_prefix_with_elems(octets, self.count);
-        View { entries: entries.map_or(&[], |(entries, _)| entries), seed: self.seed }
+        let Ok((entries, _)) = <[Entry]>::ref_from_prefix_with_elems(octets, self.count) else { return };
+        for place in places {
+            if let Some(entry) = entries.get(place.step(0)) {
+                dpdk::prefetch(entry);
+            }
+        }
     }
 
     #[inline]
@@ -205,7 +216,7 @@ impl Flows {
 
     /// Remembers the way of a flow: in its own entry, else in one that was not used under this snapshot, else in its first.
     pub(super) fn learn(&mut self, id: FlowId, now: Now<'_>, way: Way) {
-        let first = self.view().place(&id);
+        let first = self.places().of(&id);
         let entries = self.entries_mut();
         let fits = |fit: &dyn Fn(&Entry) -> bool| {
             (0..WINDOW).map(|step| first.step(step)).find(|at| entries.get(*at).is_some_and(fit))
@@ -245,17 +256,13 @@ fn holds_still(entry: &mut Entry, id: &FlowId, now: Now<'_>) -> bool {
     false
 }
 
-impl View<'_> {
-    /// Says where a flow stands, and starts to load it.
+impl Places {
+    /// Says where a flow stands.
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
-    pub(super) fn place(&self, id: &FlowId) -> Place {
-        let (hash, mask) = (id.hash(self.seed), (self.entries.len() as u32).wrapping_sub(1));
-        let place = Place { first: hash as u32 & mask, other: (hash >> 32) as u32 & mask };
-        if let Some(entry) = self.entries.get(place.step(0)) {
-            dpdk::prefetch(entry);
-        }
-        place
+    pub(super) const fn of(self, id: &FlowId) -> Place {
+        let hash = id.hash(self.seed);
+        Place { first: hash as u32 & self.mask, other: (hash >> 32) as u32 & self.mask }
     }
 }
 
@@ -290,7 +297,7 @@ mod tests {
     }
 
     fn find(flows: &mut Flows, id: FlowId, now: Now<'_>) -> Option<Way> {
-        let place = flows.view().place(&id);
+        let place = flows.places().of(&id);
         let mut way = None;
         flows.ways(std::iter::once(Some((&id, place))), now, |packed| way = Some(packed));
         way.filter(|packed| *packed != Packed::NONE).map(Packed::way)

@@ -12,7 +12,8 @@ use super::context::{Context, From, Packet, Transit, Transits};
 use super::counters::Stage;
 use super::host::{HostDevice, PuntClass};
 use super::mss::clamp;
-use super::protect::{Exit, SealList, protect};
+use super::protect::{Exit, protect};
+use super::sealing::SealList;
 use crate::ports::{Buffer, InterfaceId, PortId, Ports};
 use crate::tables::topology::Device;
 

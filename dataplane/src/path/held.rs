@@ -9,7 +9,8 @@ use esp::wire::eth::Mac;
 
 use super::context::{Context, Packet};
 use super::neighbor;
-use super::protect::{SealList, by_slot, place};
+use super::protect::{by_slot, place};
+use super::sealing::SealList;
 use super::shared::Notice;
 use crate::ports::{PortId, Ports};
 

@@ -13,7 +13,8 @@ use super::context::{Context, From, Packet, Transit};
 use super::counters::Origin;
 use super::host::{FromHost, HostDevice};
 use super::ike_pieces::IkePieces;
-use super::protect::{Exit, SealList, protect};
+use super::protect::{Exit, protect};
+use super::sealing::SealList;
 use crate::ports::{Buffer, InterfaceId, PortId, Ports};
 use crate::tables::spd::{Action, Direction};
 

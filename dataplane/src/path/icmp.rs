@@ -8,7 +8,7 @@ use esp::wire::ip::Family;
 
 use super::context::{Context, From, List, Packet, Transit};
 use super::forward::forward;
-use super::protect::SealList;
+use super::sealing::SealList;
 use crate::ports::{Buffer, Ports};
 use crate::tables::topology::{Device, Prefix};
 

@@ -9,49 +9,55 @@ use esp::wire::plain::{self, FlowId, Plain};
 
 use super::ahead;
 use super::context::{Context, From, List, Packet};
-use super::counters::Stage;
+use super::counters::{Origin, Stage};
 use super::decap::Inner;
-use super::flows::{Now, Packed, Place, View, Way};
-use super::protect::{SealList, Sealing, hand_over};
-use super::seal::seal_and_send;
-use super::size::emit_clear;
-use crate::ports::{Buffer, PortId, Ports};
-use crate::tables::hop::Hop;
-use crate::tables::sa::OutboundSa;
+use super::flows::{Now, Packed, Place, Places, Way};
+use super::sealing::SealList;
+use super::turn::Turn;
+use crate::ports::{Buffer, Burst, PortId, Ports};
 
-/// What the first look at a packet told.
-type Look = Option<(Plain, Place)>;
+/// What the first look at a packet told, and where its flow stands.
+pub(super) type Look = Option<(Plain, Place)>;
+
+/// Takes the first look at a packet.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "what is found stays where it is written")]
+pub(super) fn look(places: Places, plain: Option<Plain>) -> Look {
+    let plain = plain?;
+    Some((plain, places.of(&plain.id)))
+}
 
 /// Sends the frames of known flows that came by `port` on their way; the others are added to the empty `rest`.
 pub(super) fn from_port<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
     port: PortId,
-    packets: &mut List<Packet<P::Buf>>,
+    frames: &mut Burst<P::Buf>,
     rest: &mut List<Packet<P::Buf>>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
-    if packets.is_empty() {
+    if frames.is_empty() {
         return;
     }
     let start = (ctx.cycles)();
-    let count = packets.len();
+    let count = frames.len();
     let mac = ctx.tables.port(port).map_or(Mac::BROADCAST, |port| Mac(port.mac));
     let entry = u32::from(port.0);
-    let view = ctx.flows.view();
+    let places = ctx.flows.places();
     let mut looks: List<Look> = List::new();
-    for packet in packets.iter() {
-        looks.push(in_frame(packet.buf.data(), mac).and_then(|ip| look(view, ip, entry)));
+    for frame in frames.iter() {
+        looks.push(look(places, in_frame(frame.data(), mac).and_then(|ip| Plain::of(ip, entry))));
     }
-    let strip = |mut packet: Packet<P::Buf>, plain: &Plain| {
-        packet.buf.adj(eth::HEADER_OCTETS);
-        let behind = packet.buf.data().len().saturating_sub(usize::from(plain.octets));
-        if behind > 0 {
-            packet.buf.trim(behind);
-        }
-        packet
+    let origin = Origin::Port(port);
+    let bare = |mut buf: P::Buf, plain: &Plain| {
+        buf.narrow(eth::HEADER_OCTETS, usize::from(plain.octets.get()));
+        Packet { buf, origin }
     };
-    let ip = |packet: &Packet<P::Buf>| packet.buf.data().get(eth::HEADER_OCTETS..).and_then(plain::ends);
-    follow(ctx, packets, &looks, rest, sealing, strip, ip);
+    let ends = |frame: &P::Buf| frame.data().get(eth::HEADER_OCTETS..).and_then(plain::ends);
+    follow(ctx, frames, &looks, sealing, bare, |frame| {
+        let ends = ends(&frame);
+        rest.push(Packet { buf: frame, origin });
+        ends
+    });
     ctx.spent_on_some(Stage::Known, count - rest.len(), count, start);
 }
 
@@ -59,51 +65,63 @@ pub(super) fn from_port<'t, P: Ports, K: Send + Sync>(
 pub(super) fn from_tunnels<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
     packets: &mut List<Inner<'t, P::Buf, K>>,
+    looks: &List<Look>,
     rest: &mut List<Inner<'t, P::Buf, K>>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
     let start = (ctx.cycles)();
     let count = packets.len();
-    let view = ctx.flows.view();
-    let mut looks: List<Look> = List::new();
-    for (packet, sa) in packets.iter() {
-        looks.push(entry(&From::Tunnel(sa)).and_then(|entry| look(view, packet.buf.data(), entry)));
-    }
-    let ip = |(packet, _): &Inner<'t, P::Buf, K>| plain::ends(packet.buf.data());
-    follow(ctx, packets, &looks, rest, sealing, |(packet, _), _| packet, ip);
+    follow(
+        ctx,
+        packets,
+        looks,
+        sealing,
+        |(packet, _), _| packet,
+        |inner| {
+            let ends = plain::ends(inner.0.buf.data());
+            rest.push(inner);
+            ends
+        },
+    );
     ctx.spent_on_some(Stage::Known, count - rest.len(), count, start);
 }
 
-/// Sends the packets whose ways are known on them: `strip`ped to the IP packet, from `ends` to ends in order.
+/// Sends the packets whose ways are known on them, as `bare` IP packets. Gives the others to `leave`, which says between
+/// which ends they go.
 #[inline]
 fn follow<'t, P: Ports, K: Send + Sync, T>(
     ctx: &mut Context<'t, P, K>,
     packets: &mut List<T>,
     looks: &List<Look>,
-    rest: &mut List<T>,
     sealing: &mut SealList<'t, P::Buf, K>,
-    strip: impl Fn(T, &Plain) -> Packet<P::Buf>,
-    ends: impl Fn(&T) -> Option<u64>,
+    bare: impl Fn(T, &Plain) -> Packet<P::Buf>,
+    mut leave: impl FnMut(T) -> Option<u64>,
 ) {
     let now = Now { snapshot: ctx.snapshot, epochs: &ctx.tables.epochs };
     let mut ways: List<Packed> = List::new();
     ctx.flows.forget_the_old(now);
+    ctx.flows.prefetch(looks.iter().flatten().map(|(_, place)| *place));
     let flows = looks.iter().map(|look| look.as_ref().map(|(plain, place)| (&plain.id, *place)));
     ctx.flows.ways(flows, now, |packed| ways.push(packed));
     ahead::outbound(ctx.tables, &ways);
-    let (mut last, mut turn, mut order) = (Packed::NONE, None, Order::default());
-    for ((packet, look), packed) in packets.drain(..).zip(looks).zip(ways) {
-        if packed != last {
-            (last, turn) = (packed, Turn::of(ctx, packed));
-        }
-        match (look, turn) {
-            (Some((plain, _)), Some(turn)) if turn.takes(plain) && order.permits(plain) => {
-                take(ctx, strip(packet, plain), plain, turn, sealing);
+    let mut order = Order::default();
+    let mut packets = packets.drain(..).zip(looks);
+    for run in ways.chunk_by(|a, b| a == b) {
+        let turn = run.first().and_then(|packed| Turn::of(ctx, *packed));
+        let mtu = turn.map_or(0, |turn| turn.mtu());
+        let ready = packets.by_ref().take(run.len()).filter_map(|(packet, look)| match look {
+            Some((plain, _)) if plain.octets.get() <= mtu && order.permits(plain) => {
+                Some((bare(packet, plain), plain))
             }
             _ => {
-                order.note(ends(&packet));
-                rest.push(packet);
+                order.note(leave(packet));
+                None
             }
+        });
+        if let Some(turn) = turn {
+            turn.take(ctx, ready, sealing);
+        } else {
+            ready.for_each(drop);
         }
     }
 }
@@ -116,16 +134,9 @@ fn in_frame(frame: &[u8], mac: Mac) -> Option<&[u8]> {
     (ip && frame.dst() == mac).then(|| frame.payload())
 }
 
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "what is found stays where it is written")]
-fn look(view: View<'_>, packet: &[u8], entry: u32) -> Look {
-    let plain = Plain::of(packet, entry)?;
-    Some((plain, view.place(&plain.id)))
-}
-
 /// Where a packet enters, as a part of its flow's id: what comes from the host or the engine itself is not remembered.
 #[inline]
-fn entry<K>(from: &From<'_, K>) -> Option<u32> {
+pub(super) fn entry<K>(from: &From<'_, K>) -> Option<u32> {
     match from {
         From::Port(port) => Some(u32::from(port.0)),
         From::Tunnel(sa) if sa.common.slot < BY_TUNNEL => Some(BY_TUNNEL | sa.common.slot),
@@ -134,92 +145,6 @@ fn entry<K>(from: &From<'_, K>) -> Option<u32> {
 }
 
 const BY_TUNNEL: u32 = 1 << (plain::ENTRY_BITS - 1);
-
-/// What a way comes to in this burst.
-enum Turn<'t, K> {
-    Seal {
-        sa: &'t OutboundSa<K>,
-        port: PortId,
-        mac: Mac,
-        mtu: u16,
-    },
-    /// Sealed by the worker that the SA belongs to.
-    HandOver {
-        sa: &'t OutboundSa<K>,
-        mtu: u16,
-    },
-    Clear {
-        port: PortId,
-        mac: Mac,
-        mtu: u16,
-    },
-}
-
-impl<K> Clone for Turn<'_, K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K> Copy for Turn<'_, K> {}
-
-impl<'t, K> Turn<'t, K> {
-    /// `None` when no way is known, or when it has to be looked at again.
-    fn of<P: Ports>(ctx: &Context<'t, P, K>, packed: Packed) -> Option<Self> {
-        if packed == Packed::NONE {
-            return None;
-        }
-        match packed.way() {
-            Way::Clear { port, mac, mtu } => Some(Self::Clear { port, mac, mtu }),
-            Way::Seal { slot, port, mtu, spread } => {
-                let sa = ctx.tables.outbound.get(slot)?.as_ref();
-                // The SA's time and its next hop change under a snapshot.
-                let Hop::Resolved(on, mac) = sa.hop.load() else { return None };
-                if on != port || sa.common.limits.hard_deadline_ns <= ctx.now_ns {
-                    return None;
-                }
-                let ours = spread || sa.common.owner(ctx.workers.len()) == ctx.me;
-                Some(if ours {
-                    Self::Seal { sa, port, mac: Mac(mac), mtu }
-                } else {
-                    Self::HandOver { sa, mtu }
-                })
-            }
-        }
-    }
-
-    #[inline]
-    fn takes(&self, plain: &Plain) -> bool {
-        match self {
-            Self::Seal { mtu, .. } | Self::HandOver { mtu, .. } | Self::Clear { mtu, .. } => {
-                plain.octets <= *mtu
-            }
-        }
-    }
-}
-
-/// Sends a packet on its way; `buf` starts at its IP header and ends with it.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "the common case is one push")]
-fn take<'t, P: Ports, K: Send + Sync>(
-    ctx: &mut Context<'t, P, K>,
-    mut packet: Packet<P::Buf>,
-    plain: &Plain,
-    turn: Turn<'t, K>,
-    sealing: &mut SealList<'t, P::Buf, K>,
-) {
-    plain.pass(packet.buf.data_mut());
-    match turn {
-        Turn::Seal { sa, port, mac, .. } => {
-            if sealing.is_full() {
-                seal_and_send(ctx, sealing);
-            }
-            sealing.push(Sealing { packet, sa, port, mac });
-        }
-        Turn::HandOver { sa, .. } => hand_over(ctx, packet, sa),
-        Turn::Clear { port, mac, .. } => emit_clear(ctx, packet, port, mac),
-    }
-}
 
 /// Between which addresses packets of this burst go the long way, one bit of 64 for each pair.
 #[derive(Default)]

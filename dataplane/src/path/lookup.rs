@@ -5,36 +5,32 @@ use esp::decap::Arrived;
 use esp::{DropReason, Fresh, ReplayWindow};
 
 use super::ahead;
-use super::classify::EspPacket;
-use super::context::{Context, List};
+use super::context::Context;
 use super::counters::Stage;
+use super::opening::{Openings, Positions};
 use crate::ports::Ports;
 use crate::tables::Tables;
 use crate::tables::sa::InboundSa;
 
-/// An ESP packet with its SA and a number that was not accepted yet.
-pub(super) struct Opening<'t, B, K> {
-    pub(super) esp: EspPacket<B>,
-    pub(super) sa: &'t InboundSa<K>,
-    pub(super) fresh: Fresh,
-}
-
 /// Finds the SA of each packet.
-pub(super) fn lookup<'t, P: Ports, K>(
-    ctx: &mut Context<'t, P, K>,
-    packets: &mut List<EspPacket<P::Buf>>,
-    out: &mut List<Opening<'t, P::Buf, K>>,
-) {
+pub(super) fn lookup<'t, P: Ports, K>(ctx: &mut Context<'t, P, K>, list: &mut Openings<'t, P::Buf, K>) {
     let start = (ctx.cycles)();
-    let count = packets.len();
-    ahead::inbound(ctx.tables, packets);
-    let mut last = None;
-    for esp in packets.drain(..) {
-        match find(ctx.tables, &esp.arrived, ctx.now_ns, &mut last) {
-            Ok((sa, fresh)) => out.push(Opening { esp, sa, fresh }),
-            Err(reason) => ctx.drop(esp.packet, reason),
+    let count = list.len();
+    ahead::inbound(ctx.tables, &list.arrived);
+    let (mut last, mut refused) = (None, Positions::NONE);
+    for (at, (arrived, packet)) in list.arrived.iter().zip(&list.packets).enumerate() {
+        match find(ctx.tables, arrived, ctx.now_ns, &mut last) {
+            Ok((sa, fresh)) => {
+                list.sas.push(sa);
+                list.fresh.push(fresh);
+            }
+            Err(reason) => {
+                ctx.counters().dropped(packet.origin, reason);
+                refused.add(at);
+            }
         }
     }
+    list.refuse(refused);
     ctx.spent(Stage::Lookup, count, start);
 }
 

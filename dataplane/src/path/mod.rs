@@ -17,11 +17,14 @@ mod told;
 mod rx;
 
 mod known;
+mod turn;
 
 mod classify;
 
 mod neighbor;
 mod punt;
+
+mod opening;
 
 mod lookup;
 
@@ -46,6 +49,8 @@ mod icmp;
 
 mod held;
 
+mod sealing;
+
 mod encap;
 
 mod seal;
@@ -58,7 +63,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use esp::aead::Aead;
 
-use crate::ports::{PortId, Ports};
+use crate::ports::{Burst, PortId, Ports};
 use crate::publish::Subscriber;
 use crate::tables::Tables;
 use context::{Context, List, Packet, Transits};
@@ -67,7 +72,8 @@ use held::Held;
 use icmp::Complaints;
 use ike_pieces::IkePieces;
 use limiter::Limiter;
-use protect::SealList;
+use opening::Openings;
+use sealing::SealList;
 use shared::{Handoff, Work, WorkerShared};
 use told::Told;
 use tx::Outputs;
@@ -177,24 +183,24 @@ fn port_in<'t, P: Ports, K: Send + Sync>(
     port: PortId,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) -> usize {
-    let mut packets = List::new();
-    rx::rx(ctx, port, &mut packets);
-    let taken = packets.len();
+    let mut frames = Burst::new();
+    rx::rx(ctx, port, &mut frames);
+    let taken = frames.len();
     if taken == 0 {
         return 0;
     }
-    let (mut rest, mut esp, mut clear) = (List::new(), List::new(), Transits::new());
-    classify::take_esp(ctx, port, &mut packets, &mut esp);
-    known::from_port(ctx, port, &mut packets, &mut rest, sealing);
+    let (mut rest, mut esp, mut clear) = (List::new(), Openings::new(), Transits::new());
+    classify::take_esp(ctx, port, &mut frames, &mut esp);
+    known::from_port(ctx, port, &mut frames, &mut rest, sealing);
     if !rest.is_empty() {
         classify::classify(ctx, port, &mut rest, &mut esp, &mut clear);
     }
     if !esp.is_empty() {
-        let (mut opening, mut inner, mut rest) = (List::new(), List::new(), List::new());
-        lookup::lookup(ctx, &mut esp, &mut opening);
-        open::open(ctx, &mut opening);
-        decap::decap(ctx, &mut opening, &mut inner);
-        known::from_tunnels(ctx, &mut inner, &mut rest, sealing);
+        let (mut inner, mut looks, mut rest) = (List::new(), List::new(), List::new());
+        lookup::lookup(ctx, &mut esp);
+        open::open(ctx, &mut esp);
+        decap::decap(ctx, &mut esp, &mut inner, &mut looks);
+        known::from_tunnels(ctx, &mut inner, &looks, &mut rest, sealing);
         if !rest.is_empty() {
             let mut transits = Transits::new();
             decap::read(ctx, &mut rest, &mut transits);

@@ -10,9 +10,10 @@ use esp::wire::FlowKey;
 use esp::wire::eth::Mac;
 use esp::{DropReason, IfId};
 
-use super::context::{Context, From, List, Packet, Transit};
+use super::context::{Context, From, Packet, Transit};
 use super::held::Goal;
 use super::seal::seal_and_send;
+use super::sealing::{Leaving, Next, SealList};
 use super::shared::{Notice, Work};
 use crate::ports::{InterfaceId, PortId, Ports};
 use crate::tables::hop::Hop;
@@ -33,17 +34,6 @@ pub(super) enum Exit<'a> {
     /// Into a tunnel interface.
     Interface(InterfaceId),
 }
-
-/// An inner packet with the SA it will be sealed by and the way it will leave.
-pub(super) struct Sealing<'t, B, K> {
-    pub(super) packet: Packet<B>,
-    pub(super) sa: &'t OutboundSa<K>,
-    pub(super) port: PortId,
-    pub(super) mac: Mac,
-}
-
-/// What is to be sealed, a burst at most.
-pub(super) type SealList<'t, B, K> = List<Sealing<'t, B, K>>;
 
 /// What the outbound policy says about a packet.
 enum Verdict<'t, 'a, K> {
@@ -160,7 +150,9 @@ pub(super) fn place<'t, P: Ports, K: Send + Sync>(
             if sealing.is_full() {
                 seal_and_send(ctx, sealing);
             }
-            sealing.push(Sealing { packet, sa, port, mac: Mac(mac) });
+            let Packet { buf, origin } = packet;
+            sealing.open(Leaving { sa, next: Next::new(port, Mac(mac)), origin });
+            sealing.push(buf);
         }
         Hop::Unresolved(port) => {
             let goal = Goal::Seal { slot: sa.common.slot, uid: sa.common.uid };

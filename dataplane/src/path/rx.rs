@@ -2,24 +2,21 @@
 
 use esp::DropReason;
 
-use super::context::{Context, List, Packet};
+use super::context::Context;
 use super::counters::{Origin, Stage};
 use crate::ports::{Burst, PortId, Ports};
 
-/// Takes up to a burst of frames from `port` into the empty `packets`.
-pub(super) fn rx<P: Ports, K>(ctx: &mut Context<'_, P, K>, port: PortId, packets: &mut List<Packet<P::Buf>>) {
+/// Takes up to a burst of frames from `port` into the empty `frames`.
+pub(super) fn rx<P: Ports, K>(ctx: &mut Context<'_, P, K>, port: PortId, frames: &mut Burst<P::Buf>) {
     let start = (ctx.cycles)();
-    let mut frames = Burst::new();
-    let refused = ctx.ports.rx(port, &mut frames);
-    let origin = Origin::Port(port);
+    let refused = ctx.ports.rx(port, frames);
+    let account = ctx.account(Origin::Port(port));
     if refused > 0 {
-        let account = ctx.account(origin);
         account.entered.add(refused);
         account.drops_of(DropReason::Segmented).add(refused);
     }
-    packets.extend(frames.drain(..).map(|buf| Packet { buf, origin }));
-    if !packets.is_empty() {
-        ctx.account(origin).entered.add(packets.len() as u64);
-        ctx.spent(Stage::Rx, packets.len(), start);
+    if !frames.is_empty() {
+        account.entered.add(frames.len() as u64);
+        ctx.spent(Stage::Rx, frames.len(), start);
     }
 }

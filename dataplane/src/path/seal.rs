@@ -3,16 +3,15 @@
 use esp::DropReason;
 use esp::aead::Job;
 use esp::wire::esp::Esp;
-use esp::wire::eth::{self, Mac};
+use esp::wire::eth;
 
 use super::context::{Context, List, Packet};
 use super::counters::Stage;
 use super::encap::encap;
 use super::fragment::fragment_own;
-use super::protect::{SealList, Sealing};
+use super::sealing::{Leaving, Run, SealList};
 use super::size::emit_clear;
-use crate::ports::{Buffer, PortId, Ports};
-use crate::tables::sa::OutboundSa;
+use crate::ports::{Buffer, Ports};
 
 /// Builds, seals and sends everything in `sealing` and leaves it empty.
 pub(super) fn seal_and_send<'t, P: Ports, K: Send + Sync>(
@@ -23,8 +22,16 @@ pub(super) fn seal_and_send<'t, P: Ports, K: Send + Sync>(
         return;
     }
     let sealed = seal(ctx, sealing);
-    for one in sealing.drain(..) {
-        if sealed { send(ctx, one) } else { ctx.drop(one.packet, DropReason::NoHeadroom) }
+    let mut bufs = sealing.bufs.drain(..);
+    for Run { leaving, packets, unfinished, .. } in sealing.runs.drain(..) {
+        let mut frames = bufs.by_ref().take(packets);
+        if !sealed {
+            frames.for_each(|buf| ctx.drop(Packet { buf, origin: leaving.origin }, DropReason::NoHeadroom));
+        } else if unfinished {
+            frames.for_each(|buf| finish(ctx, buf, leaving));
+        } else {
+            ctx.send_all(leaving.next.port(), leaving.origin, &mut frames);
+        }
     }
 }
 
@@ -40,31 +47,31 @@ fn seal<'t, P: Ports, K: Send + Sync>(
     ctx.aead.seal(&mut jobs);
     drop(jobs);
     ctx.spent(Stage::Seal, count, start);
-    count == sealing.len()
+    count == sealing.bufs.len()
 }
 
-fn send<P: Ports, K>(ctx: &mut Context<'_, P, K>, one: Sealing<'_, P::Buf, K>) {
-    let Sealing { mut packet, sa, port, mac } = one;
+/// Does what is left to do with a sealed frame, and sends it.
+#[inline(never)]
+fn finish<P: Ports, K>(ctx: &mut Context<'_, P, K>, mut buf: P::Buf, leaving: Leaving<'_, K>) {
+    let Leaving { sa, next, origin } = leaving;
+    let port = next.port();
     let mtu = ctx.tables.port(port).map_or(0, |port| usize::from(port.mtu));
-    if let Some(datagram) = packet.buf.data_mut().get_mut(eth::HEADER_OCTETS..) {
+    if let Some(datagram) = buf.data_mut().get_mut(eth::HEADER_OCTETS..) {
         sa.outer.finish(datagram);
         if datagram.len() > mtu {
-            return send_in_pieces(ctx, packet, sa, port, mac);
+            return send_in_pieces(ctx, buf, leaving);
         }
     }
-    ctx.send(port, packet);
+    ctx.send(port, Packet { buf, origin });
 }
 
 /// Cuts a sealed packet that its path does not carry whole: IPv6 inside that every link must carry.
 /// RFC: 4301 section 8.2.1, 8200 section 5.
 #[cold]
-fn send_in_pieces<P: Ports, K>(
-    ctx: &mut Context<'_, P, K>,
-    mut packet: Packet<P::Buf>,
-    sa: &OutboundSa<K>,
-    port: PortId,
-    mac: Mac,
-) {
+fn send_in_pieces<P: Ports, K>(ctx: &mut Context<'_, P, K>, buf: P::Buf, leaving: Leaving<'_, K>) {
+    let Leaving { sa, next, origin } = leaving;
+    let (port, mac) = (next.port(), next.mac());
+    let mut packet = Packet { buf, origin };
     packet.buf.adj(eth::HEADER_OCTETS);
     let esp = packet.buf.data().get(sa.outer.header_octets()..).unwrap_or_default();
     let (ident, mtu) = match (Esp::parse(esp), ctx.tables.port(port)) {

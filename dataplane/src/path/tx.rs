@@ -1,12 +1,13 @@
 //! Stage tx: frames to the transmit queues, collected per port and handed over in bursts.
 
+use arrayvec::ArrayVec;
 use esp::DropReason;
+use esp::aead::MAX_BURST;
 
 use super::context::{Context, Packet};
 use super::counters::{Origin, Stage};
 use super::shared::{Handoff, Work};
 use crate::ports::{Burst, PortId, Ports};
-use esp::aead::MAX_BURST;
 
 /// Frames waiting for the end of the pass, per port.
 pub(super) struct Outputs<B> {
@@ -15,13 +16,28 @@ pub(super) struct Outputs<B> {
 
 struct Queue<B> {
     frames: Burst<B>,
-    /// Accounts of the frames, by position.
-    origins: arrayvec::ArrayVec<Origin, MAX_BURST>,
+    /// Accounts of the frames, in order, and how many each has.
+    origins: ArrayVec<(Origin, usize), MAX_BURST>,
+}
+
+impl<B> Queue<B> {
+    /// Adds frames while there is room.
+    #[inline]
+    fn fill(&mut self, origin: Origin, frames: &mut impl Iterator<Item = B>) {
+        let before = self.frames.len();
+        self.frames.extend(frames.take(self.frames.remaining_capacity()));
+        let added = self.frames.len() - before;
+        match self.origins.last_mut() {
+            Some((last, count)) if *last == origin => *count += added,
+            _ if added > 0 => self.origins.push((origin, added)),
+            _ => {}
+        }
+    }
 }
 
 impl<B> Outputs<B> {
     pub(super) fn new(ports: usize) -> Self {
-        let queue = || Queue { frames: Burst::new_const(), origins: arrayvec::ArrayVec::new_const() };
+        let queue = || Queue { frames: Burst::new_const(), origins: ArrayVec::new_const() };
         Self { queues: (0..ports).map(|_| queue()).collect() }
     }
 }
@@ -30,22 +46,41 @@ impl<P: Ports, K> Context<'_, P, K> {
     /// Sends a whole frame out of `port`, at the end of the pass at the latest.
     #[inline]
     pub(super) fn send(&mut self, port: PortId, packet: Packet<P::Buf>) {
+        self.send_all(port, packet.origin, std::iter::once(packet.buf));
+    }
+
+    /// Sends whole frames of one account out of `port`, at the end of the pass at the latest.
+    #[inline]
+    pub(super) fn send_all(
+        &mut self,
+        port: PortId,
+        origin: Origin,
+        mut frames: impl Iterator<Item = P::Buf>,
+    ) {
         if !self.ports.owns_tx(port) {
-            let owner = self.tx_owner(port);
-            if owner == self.me {
-                // Nobody has a queue of this port; by the ring the frame would come back for ever.
-                return self.drop(packet, DropReason::PortUnknown);
-            }
-            return self.hand_off(owner, Work::Send(port), packet);
+            return frames.for_each(|buf| self.send_elsewhere(port, Packet { buf, origin }));
         }
-        let Some(queue) = self.outputs.queues.get_mut(usize::from(port.0)) else {
-            return self.drop(packet, DropReason::PortUnknown);
-        };
-        queue.frames.push(packet.buf);
-        queue.origins.push(packet.origin);
-        if queue.frames.is_full() {
+        loop {
+            let Some(queue) = self.outputs.queues.get_mut(usize::from(port.0)) else {
+                return frames.for_each(|buf| self.drop(Packet { buf, origin }, DropReason::PortUnknown));
+            };
+            queue.fill(origin, &mut frames);
+            if !queue.frames.is_full() {
+                return;
+            }
             self.flush_port(port);
         }
+    }
+
+    /// Gives a frame to the worker that has a transmit queue of `port`.
+    #[cold]
+    fn send_elsewhere(&self, port: PortId, packet: Packet<P::Buf>) {
+        let owner = self.ports.tx_owner(port);
+        if owner == self.me {
+            // Nobody has a queue of this port; by the ring the frame would come back for ever.
+            return self.drop(packet, DropReason::PortUnknown);
+        }
+        self.hand_off(owner, Work::Send(port), packet);
     }
 
     /// Hands every waiting frame to its queue.
@@ -58,31 +93,23 @@ impl<P: Ports, K> Context<'_, P, K> {
     }
 
     fn flush_port(&mut self, port: PortId) {
-        let start = (self.cycles)();
+        let (start, counters) = ((self.cycles)(), self.counters());
         let Some(queue) = self.outputs.queues.get_mut(usize::from(port.0)) else { return };
         let offered = queue.frames.len();
         if offered == 0 {
             return;
         }
         self.ports.tx(port, &mut queue.frames);
-        let taken = offered - queue.frames.len();
+        let mut taken = offered - queue.frames.len();
         queue.frames.clear();
-        let origins = std::mem::take(&mut queue.origins);
-        let (sent, refused) = origins.split_at(taken.min(origins.len()));
-        for run in sent.chunk_by(|a, b| a == b) {
-            if let Some(origin) = run.first() {
-                self.account(*origin).sent.add(run.len() as u64);
-            }
-        }
-        for origin in refused {
-            self.counters().dropped(*origin, DropReason::TxFull);
+        for (origin, count) in queue.origins.drain(..) {
+            let sent = count.min(taken);
+            taken -= sent;
+            let account = counters.account(origin);
+            account.sent.add(sent as u64);
+            account.drops_of(DropReason::TxFull).add((count - sent) as u64);
         }
         self.spent(Stage::Tx, offered, start);
-    }
-
-    /// The worker that owns the transmit queue of a port with fewer queues than workers.
-    fn tx_owner(&self, port: PortId) -> usize {
-        self.ports.tx_owner(port)
     }
 
     /// Gives a packet to another worker.

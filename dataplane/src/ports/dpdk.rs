@@ -36,6 +36,16 @@ impl Buffer for Mbuf {
         let octets = octets.min(self.len());
         let _ = Self::trim(self, octets);
     }
+
+    #[inline]
+    fn grow(&mut self, front: usize, back: usize) -> bool {
+        Self::grow(self, front, back)
+    }
+
+    #[inline]
+    fn narrow(&mut self, front: usize, octets: usize) {
+        Self::narrow(self, front, octets);
+    }
 }
 
 /// The queues of one worker.

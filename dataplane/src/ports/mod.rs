@@ -27,6 +27,22 @@ pub trait Buffer: Send {
     fn adj(&mut self, octets: usize);
     /// Removes `octets` at the end, all of the packet where it is shorter.
     fn trim(&mut self, octets: usize);
+
+    /// Grows the packet by `front` octets before and `back` octets behind it, all of unspecified content, and reports
+    /// whether there was room for both; without it the packet may have grown by one of them.
+    #[must_use]
+    #[inline]
+    fn grow(&mut self, front: usize, back: usize) -> bool {
+        self.prepend(front) && self.append(back)
+    }
+
+    /// Keeps the `octets` from `front` on, fewer where the packet is shorter.
+    #[inline]
+    fn narrow(&mut self, front: usize, octets: usize) {
+        self.adj(front);
+        let behind = self.data().len().saturating_sub(octets);
+        self.trim(behind);
+    }
 }
 
 /// A burst of owned buffers; whatever is left in it when it is dropped is freed.

@@ -8,7 +8,7 @@ mod outer;
 
 use core::net::IpAddr;
 
-pub use outer::Outer;
+pub use outer::{Outer, Room, Sealable};
 
 use crate::aead::{Aad, ICV_OCTETS, NONCE_OCTETS, SALT_OCTETS};
 use crate::wire::esp::{ALIGN_OCTETS, HEADER_OCTETS, IV_OCTETS, TRAILER_OCTETS};
@@ -121,11 +121,18 @@ impl Layout {
         self.pad_octets
     }
 
+    /// Returns the length of padding, its length and next header: what the text ends with. Units: octets.
+    #[must_use]
+    #[inline]
+    pub const fn end_octets(&self) -> usize {
+        self.pad_octets as usize + TRAILER_OCTETS
+    }
+
     /// Returns the length of TFC padding, zeros between inner packet and padding. Units: octets.
     #[must_use]
     #[inline]
     pub const fn tfc_octets(&self) -> usize {
-        self.text_octets() - self.inner_octets() - self.pad_octets as usize - TRAILER_OCTETS
+        self.text_octets() - self.inner_octets() - self.end_octets()
     }
 
     /// Returns the length of what is put behind the inner packet. Units: octets.

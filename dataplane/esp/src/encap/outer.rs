@@ -31,6 +31,15 @@ pub struct Outer {
 
 const _: () = assert!(core::mem::offset_of!(OuterConfig, udp) == 0);
 
+/// What the lengths of an SA's protected packets follow from. Units: octets.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Outer headers, ESP header and IV.
+    front_octets: usize,
+    /// The longest text that IP carries.
+    most_octets: usize,
+}
+
 impl Outer {
     /// How much from its beginning on a packet needs. Units: octets.
     pub const PACKET_OCTETS: usize = core::mem::offset_of!(Self, config) + size_of::<Option<UdpPorts>>();
@@ -71,9 +80,14 @@ impl Outer {
             _ => return None,
         };
         let header_octets = ip_octets + if config.udp.is_some() { udp::HEADER_OCTETS } else { 0 };
-        let [_, _, _, _, _, _, _, _, _, _, a, b, ..] = template;
-        let sum = !u16::from_be_bytes([a, b]);
         let (tos_copied, tos_fixed) = tos(&config);
+        let mut sum = 0;
+        if let ([_, tos, _, _, _, _, _, _, _, _, a, b, ..], Family::V4) =
+            (&mut template, Family::of(&config.dst))
+        {
+            sum = !u16::from_be_bytes([*a, *b]);
+            (*tos, *a, *b) = (tos_fixed, 0, 0);
+        }
         Some(Self {
             template,
             sum,
@@ -113,39 +127,37 @@ impl Outer {
         mtu::inner_mtu(outer_mtu, self.header_octets())
     }
 
-    /// Plans a protected packet. Units: octets; `pad_to` is the length that TFC padding fills an inner packet up to, 0 for none.
-    /// Errors: `TooLong` when IP could not carry it. RFC: 4303 section 2.4, 2.7.
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "returned by copy it stalls a core")]
-    pub fn layout(&self, inner_octets: usize, pad_to: usize) -> Result<Layout, DropReason> {
-        //= rfc4303#2.4
-        let text_octets = (inner_octets.max(pad_to) + TRAILER_OCTETS).next_multiple_of(ALIGN_OCTETS);
-        let pad_octets = text_octets - inner_octets.max(pad_to) - TRAILER_OCTETS;
-        let front_octets = self.header_octets() + HEADER_OCTETS + IV_OCTETS;
-        let ip_fixed_octets = match self.family() {
+    /// Returns what the lengths of protected packets follow from.
+    #[must_use]
+    #[inline]
+    pub const fn room(&self) -> Room {
+        let ip_octets = match self.family {
             Family::V4 => 0,
             Family::V6 => ipv6::HEADER_OCTETS,
         };
-        if front_octets + text_octets + ICV_OCTETS - ip_fixed_octets > usize::from(u16::MAX) {
-            return Err(DropReason::TooLong);
-        }
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "each is a part of what 16 bits were found to hold"
-        )]
-        Ok(Layout {
-            front_octets: front_octets as u16,
-            inner_octets: inner_octets as u16,
-            text_octets: text_octets as u16,
-            pad_octets: pad_octets as u8,
-        })
+        let front_octets = self.header_octets() + HEADER_OCTETS + IV_OCTETS;
+        Room { front_octets, most_octets: u16::MAX as usize - ICV_OCTETS - front_octets + ip_octets }
     }
 
-    /// Writes everything but the ICV round the inner packet, which stands in `packet` behind `front_octets`.
-    /// `packet` has `total_octets` of the layout. Nothing is encrypted yet.
-    /// Errors: `NoHeadroom` when it is shorter, `MalformedIp` when there is no IP header behind the front.
+    /// Plans a protected packet, as [`Room::layout`] does.
+    /// Errors: `TooLong` when IP could not carry it.
     #[inline]
-    pub fn encap(&self, packet: &mut [u8], layout: &Layout, spi: Spi, seq: u64) -> Result<(), DropReason> {
+    pub fn layout(&self, inner_octets: usize, pad_to: usize) -> Result<Layout, DropReason> {
+        self.room().layout(inner_octets, pad_to)
+    }
+
+    /// Writes everything but the ICV round the inner packet, which stands in `packet` behind `front_octets`, and returns the
+    /// AEAD's text and ICV. `packet` has `total_octets` of the layout. Nothing is encrypted yet.
+    /// Errors: `NoHeadroom` when it is shorter, `MalformedIp` when there is no IP header behind the front.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a call and four checks cost as much as the work")]
+    pub fn encap<'p>(
+        &self,
+        packet: &'p mut [u8],
+        layout: &Layout,
+        spi: Spi,
+        seq: u64,
+    ) -> Result<Sealable<'p>, DropReason> {
         const FRONT4: usize = ipv4::HEADER_OCTETS + HEADER_OCTETS + IV_OCTETS;
         const FRONT6: usize = ipv6::HEADER_OCTETS + HEADER_OCTETS + IV_OCTETS;
         match (self.family, self.config.udp) {
@@ -157,20 +169,20 @@ impl Outer {
     }
 
     /// [`Self::encap`] for a front of `FRONT` octets.
-    #[inline]
-    fn write<const FRONT: usize>(
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as above")]
+    fn write<'p, const FRONT: usize>(
         &self,
-        packet: &mut [u8],
+        packet: &'p mut [u8],
         layout: &Layout,
         udp: Option<UdpPorts>,
         spi: Spi,
         seq: u64,
-    ) -> Result<(), DropReason> {
-        let total_octets = layout.total_octets();
-        let packet = packet.get_mut(..total_octets).ok_or(DropReason::NoHeadroom)?;
+    ) -> Result<Sealable<'p>, DropReason> {
         let (front, inner) = packet.split_first_chunk_mut::<FRONT>().ok_or(DropReason::NoHeadroom)?;
         let seen = Inner::of(inner).ok_or(DropReason::MalformedIp)?;
         trailer(inner, layout, seen.next).ok_or(DropReason::NoHeadroom)?;
+        let total_octets = layout.total_octets();
         let rest = match self.family {
             Family::V4 => {
                 let (ip, rest) = front.split_first_chunk_mut().ok_or(DropReason::NoHeadroom)?;
@@ -192,14 +204,23 @@ impl Outer {
             }
         };
         *rest.first_chunk_mut().ok_or(DropReason::NoHeadroom)? = esp::header(spi, seq);
-        Ok(())
+        let (text, behind) =
+            inner.split_at_mut_checked(layout.text_octets()).ok_or(DropReason::NoHeadroom)?;
+        Ok((text, behind.first_chunk_mut().ok_or(DropReason::NoHeadroom)?))
+    }
+
+    /// Whether [`Self::finish`] has something to write.
+    #[must_use]
+    #[inline]
+    pub const fn is_finished_later(&self) -> bool {
+        self.config.udp.is_some() && matches!(self.family, Family::V6)
     }
 
     /// Writes what depends on the cipher text: the UDP checksum that IPv6 demands. Does nothing for other headers.
     /// `packet` is the protected packet and nothing behind it. RFC: 8200 section 8.1; 3948 section 2.1 for IPv4, where it is 0.
     #[inline]
     pub fn finish(&self, packet: &mut [u8]) {
-        if self.config.udp.is_none() || self.family() == Family::V4 {
+        if !self.is_finished_later() {
             return;
         }
         let Some(datagram) = packet.get_mut(ipv6::HEADER_OCTETS..) else { return };
@@ -210,29 +231,27 @@ impl Outer {
     }
 
     /// Copies the template and patches length, identification, DSCP, ECN, flags and header checksum.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as above")]
     fn patch4(&self, ip: &mut [u8; ipv4::HEADER_OCTETS], inner: &Inner, total_octets: u16, ident: u16) {
-        let (words, _) = self.template.as_chunks::<4>();
-        let [_, _, [ttl, proto, _, _], src, dst, ..] = words else { return };
-        let tos = inner.tos & self.tos_copied | self.tos_fixed;
+        let ([first, second, third, ..], _) = self.template.as_chunks::<8>() else { return };
+        let ([a, b], c) = ip.as_chunks_mut::<8>() else { return };
         let [no, yes, six] = self.df;
         let flags = match inner.df {
             InnerDf::No => no,
             InnerDf::Yes => yes,
             InnerDf::Six => six,
         };
-        let start = u32::from(IPV4_VERSION_IHL) << 24 | u32::from(tos) << 16 | u32::from(total_octets);
-        let second = u32::from(ident) << 16 | u32::from(flags);
-        let sum = u32::from(self.sum) + u32::from(tos) + u32::from(total_octets);
-        let sum = !checksum::fold32(sum + u32::from(ident) + u32::from(flags));
-        let third = u32::from(*ttl) << 24 | u32::from(*proto) << 16 | u32::from(sum);
-        let (places, _) = ip.as_chunks_mut::<4>();
-        let [a, b, c, d, e] = places else { return };
+        let tos = inner.tos & self.tos_copied;
+        let sum = u32::from(self.sum) + u32::from(self.tos_fixed) + u32::from(tos);
+        let sum = sum + u32::from(total_octets) + u32::from(ident) + u32::from(flags);
+        let sum = u64::from(!checksum::fold32(sum));
+        let start = u64::from_be_bytes(*first) | u64::from(tos) << 48;
+        let start = start | u64::from(total_octets) << 32 | u64::from(ident) << 16 | u64::from(flags);
         *a = start.to_be_bytes();
-        *b = second.to_be_bytes();
-        *c = third.to_be_bytes();
-        *d = *src;
-        *e = *dst;
+        *b = (u64::from_be_bytes(*second) | sum << 32).to_be_bytes();
+        let ([d0, d1, d2, d3, ..], Some(c)) = (*third, c.first_chunk_mut()) else { return };
+        *c = [d0, d1, d2, d3];
     }
 
     /// Copies the template and patches length, DSCP and ECN.
@@ -243,6 +262,31 @@ impl Outer {
         let [version, class, _, _, a, b, ..] = ip;
         (*version, *class) = (0x60 | tos >> 4, tos << 4);
         [*a, *b] = payload_octets.to_be_bytes();
+    }
+}
+
+impl Room {
+    /// Plans a protected packet. Units: octets; `pad_to` is the length that TFC padding fills an inner packet up to, 0 for none.
+    /// Errors: `TooLong` when IP could not carry it. RFC: 4303 section 2.4, 2.7.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "returned by copy it stalls a core")]
+    pub fn layout(&self, inner_octets: usize, pad_to: usize) -> Result<Layout, DropReason> {
+        let padded_octets = inner_octets.max(pad_to) + TRAILER_OCTETS;
+        //= rfc4303#2.4
+        let text_octets = padded_octets.next_multiple_of(ALIGN_OCTETS);
+        if text_octets > self.most_octets {
+            return Err(DropReason::TooLong);
+        }
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "each is a part of what 16 bits were found to hold"
+        )]
+        Ok(Layout {
+            front_octets: self.front_octets as u16,
+            inner_octets: inner_octets as u16,
+            text_octets: text_octets as u16,
+            pad_octets: (text_octets - padded_octets) as u8,
+        })
     }
 }
 
@@ -270,8 +314,8 @@ const fn dont_fragment(df: Df) -> [u16; 3] {
     }
 }
 
-/// Version 4, five words of header.
-const IPV4_VERSION_IHL: u8 = 0x45;
+/// What of a packet the AEAD works on: its text, and behind that the place of the ICV.
+pub type Sealable<'p> = (&'p mut [u8], &'p mut [u8; ICV_OCTETS]);
 
 /// A length that [`Outer::layout`] found to fit, or that of the IP payload, which is checked there too.
 #[inline]
@@ -298,11 +342,13 @@ struct Inner {
 impl Inner {
     #[inline]
     fn of(packet: &[u8]) -> Option<Self> {
-        let [first, second, _, _, _, _, flags, ..] = packet.first_chunk::<{ ipv4::HEADER_OCTETS }>()?;
+        let [head @ .., _, _, _, _, _, _, _, _, _, _, _, _] =
+            packet.first_chunk::<{ ipv4::HEADER_OCTETS }>()?;
+        let [first, second, _, _, _, _, flags, _] = *head;
         match first >> 4 {
             4 => {
                 let df = if flags & 0x40 == 0 { InnerDf::No } else { InnerDf::Yes };
-                Some(Self { next: Proto::IPV4, tos: *second, df })
+                Some(Self { next: Proto::IPV4, tos: second, df })
             }
             6 => Some(Self { next: Proto::IPV6, tos: first << 4 | second >> 4, df: InnerDf::Six }),
             _ => None,
@@ -311,21 +357,18 @@ impl Inner {
 }
 
 /// Writes TFC padding, padding 1, 2, 3…, its length and the next header behind the inner packet.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "as above")]
 fn trailer(inner: &mut [u8], layout: &Layout, next: Proto) -> Option<()> {
-    let tail = inner.get_mut(layout.inner_octets()..)?;
-    let end = match layout.tfc_octets() {
-        0 => tail,
-        tfc_octets => {
-            let (tfc, end) = tail.split_at_mut_checked(tfc_octets)?;
-            tfc.fill(0);
-            end
-        }
-    };
+    let at = layout.text_octets() - layout.end_octets();
+    if at != layout.inner_octets() {
+        inner.get_mut(layout.inner_octets()..at)?.fill(0);
+    }
     // The ICV comes behind and is written later, so that eight octets are always there to be written at once.
     let [a, b, c, d] = PADDINGS.get(usize::from(layout.pad_octets()))?.to_owned();
     let next = u64::from(next.get()) << (8 * (u32::from(layout.pad_octets()) + 1));
-    *end.first_chunk_mut()? = (u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0]) | next).to_le_bytes();
+    *inner.get_mut(at..)?.first_chunk_mut()? =
+        (u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0]) | next).to_le_bytes();
     Some(())
 }
 

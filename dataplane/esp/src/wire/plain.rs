@@ -4,6 +4,7 @@
 //! whatever is odd in any way, is left to the whole parsers.
 
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 
 use super::flow::FlowKey;
 use super::ip::{Family, Proto};
@@ -127,7 +128,7 @@ pub struct Plain {
     /// Its flow, with the entry it was looked at for.
     pub id: FlowId,
     /// Its length by its header. Units: octets, IP header included.
-    pub octets: u16,
+    pub octets: NonZeroU16,
 }
 
 impl Plain {
@@ -165,24 +166,34 @@ impl Plain {
             return None;
         }
         let addresses = u64::from_ne_bytes([s0, s1, s2, s3, d0, d1, d2, d3]);
+        let octets = NonZeroU16::new(octets)?;
         Some(Self { id: FlowId::new([addresses, 0, 0, 0], 0, proto, *ports, entry), octets })
+    }
+
+    /// Returns the family of its addresses.
+    #[must_use]
+    #[inline]
+    pub const fn family(&self) -> Family {
+        let [.., rest] = self.id.0;
+        if rest & IPV6 == 0 { Family::V4 } else { Family::V6 }
     }
 
     /// Takes one from the TTL or hop limit of the packet that this was found of.
     #[inline]
     pub fn pass(&self, packet: &mut [u8]) {
-        let [.., rest] = self.id.0;
         // That one is left was seen at the first look.
-        let _ =
-            if rest & IPV6 == 0 { ipv4::decrement_ttl(packet) } else { ipv6::decrement_hop_limit(packet) };
+        let _ = match self.family() {
+            Family::V4 => ipv4::decrement_ttl(packet),
+            Family::V6 => ipv6::decrement_hop_limit(packet),
+        };
     }
 
     #[inline]
     fn of_v6(packet: &[u8], entry: u32) -> Option<Self> {
         let (header, _) = packet.split_first_chunk::<{ ipv6::HEADER_OCTETS }>()?;
         let [_, _, _, _, l0, l1, proto, hop_limit, addresses @ ..] = header;
-        let octets = u16::from_be_bytes([*l0, *l1]).checked_add(HEADER6_OCTETS)?;
-        let upper = packet.get(ipv6::HEADER_OCTETS..usize::from(octets))?;
+        let octets = NonZeroU16::new(u16::from_be_bytes([*l0, *l1]).checked_add(HEADER6_OCTETS)?)?;
+        let upper = packet.get(ipv6::HEADER_OCTETS..usize::from(octets.get()))?;
         let ports = *upper.first_chunk()?;
         if *hop_limit <= 1 || !has_plain_ports(*proto, upper) {
             return None;
@@ -271,7 +282,7 @@ mod tests {
         let ip = Ip::parse(packet).unwrap();
         let key = FlowKey::of(&ip).unwrap();
         assert!(ip.checksum_ok());
-        assert_eq!(usize::from(plain.octets), ip.total_octets());
+        assert_eq!(usize::from(plain.octets.get()), ip.total_octets());
         assert_eq!(FlowId::of_key(&key, entry), Some(plain.id));
         assert_eq!(ends(packet), Some(plain.id.ends()));
         assert_eq!(plain.id.addresses(), (key.src, key.dst));

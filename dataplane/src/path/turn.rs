@@ -1,0 +1,140 @@
+//! What the way of a flow comes to in this burst: its SA or its port, as they are now.
+
+use esp::DropReason;
+use esp::wire::eth::{self, Mac};
+use esp::wire::plain::Plain;
+
+use super::context::{Context, List, Packet};
+use super::flows::{Packed, Way};
+use super::forward::ethertype;
+use super::protect::hand_over;
+use super::seal::seal_and_send;
+use super::sealing::{Leaving, Next, SealList};
+use crate::ports::{Buffer, PortId, Ports};
+use crate::tables::hop::Hop;
+use crate::tables::sa::OutboundSa;
+
+/// See the module's text.
+pub(super) enum Turn<'t, K> {
+    Seal {
+        sa: &'t OutboundSa<K>,
+        next: Next,
+        mtu: u16,
+    },
+    /// Sealed by the worker that the SA belongs to.
+    HandOver {
+        sa: &'t OutboundSa<K>,
+        mtu: u16,
+    },
+    Clear {
+        port: PortId,
+        to: Mac,
+        own: Mac,
+        mtu: u16,
+    },
+}
+
+impl<K> Clone for Turn<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Turn<'_, K> {}
+
+impl<'t, K: Send + Sync> Turn<'t, K> {
+    /// `None` when no way is known, or when it has to be looked at again.
+    pub(super) fn of<P: Ports>(ctx: &Context<'t, P, K>, packed: Packed) -> Option<Self> {
+        if packed == Packed::NONE {
+            return None;
+        }
+        match packed.way() {
+            Way::Clear { port, mac, mtu } => {
+                Some(Self::Clear { port, to: mac, own: Mac(ctx.tables.port(port)?.mac), mtu })
+            }
+            Way::Seal { slot, port, mtu, spread } => {
+                let sa = ctx.tables.outbound.get(slot)?.as_ref();
+                // The SA's time and its next hop change under a snapshot.
+                let Hop::Resolved(on, mac) = sa.hop.load() else { return None };
+                if on != port || sa.common.limits.hard_deadline_ns <= ctx.now_ns {
+                    return None;
+                }
+                let ours = spread || sa.common.owner(ctx.workers.len()) == ctx.me;
+                Some(if ours {
+                    Self::Seal { sa, next: Next::new(port, Mac(mac)), mtu }
+                } else {
+                    Self::HandOver { sa, mtu }
+                })
+            }
+        }
+    }
+
+    /// Length of the longest packet that goes this way. Units: octets.
+    #[inline]
+    pub(super) const fn mtu(&self) -> u16 {
+        match self {
+            Self::Seal { mtu, .. } | Self::HandOver { mtu, .. } | Self::Clear { mtu, .. } => *mtu,
+        }
+    }
+
+    /// Sends packets on their way; each starts at its IP header and ends with it.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the common case is one push a packet")]
+    pub(super) fn take<'p, P: Ports>(
+        self,
+        ctx: &mut Context<'t, P, K>,
+        packets: impl Iterator<Item = (Packet<P::Buf>, &'p Plain)>,
+        sealing: &mut SealList<'t, P::Buf, K>,
+    ) {
+        let passed = packets.map(|(mut packet, plain)| {
+            plain.pass(packet.buf.data_mut());
+            (packet, plain)
+        });
+        match self {
+            Self::Seal { sa, next, .. } => {
+                let mut last = None;
+                for (Packet { buf, origin }, _) in passed {
+                    if sealing.is_full() {
+                        seal_and_send(ctx, sealing);
+                        last = None;
+                    }
+                    if last != Some(origin) {
+                        sealing.open(Leaving { sa, next, origin });
+                        last = Some(origin);
+                    }
+                    sealing.push(buf);
+                }
+            }
+            Self::HandOver { sa, .. } => passed.for_each(|(packet, _)| hand_over(ctx, packet, sa)),
+            Self::Clear { port, to, own, .. } => send_clear(ctx, passed, port, to, own),
+        }
+    }
+}
+
+/// Sends packets out of a port in clear; those of one account together.
+#[inline]
+fn send_clear<'p, P: Ports, K>(
+    ctx: &mut Context<'_, P, K>,
+    packets: impl Iterator<Item = (Packet<P::Buf>, &'p Plain)>,
+    port: PortId,
+    to: Mac,
+    own: Mac,
+) {
+    let (mut frames, mut last): (List<P::Buf>, _) = (List::new(), None);
+    for (mut packet, plain) in packets {
+        if !packet.buf.prepend(eth::HEADER_OCTETS) {
+            ctx.drop(packet, DropReason::NoHeadroom);
+            continue;
+        }
+        // There are as many octets as were asked for.
+        let _ = eth::emit(packet.buf.data_mut(), to, own, ethertype(plain.family()));
+        if let Some(origin) = last.filter(|last| *last != packet.origin) {
+            ctx.send_all(port, origin, frames.drain(..));
+        }
+        last = Some(packet.origin);
+        frames.push(packet.buf);
+    }
+    if let Some(origin) = last {
+        ctx.send_all(port, origin, frames.drain(..));
+    }
+}
