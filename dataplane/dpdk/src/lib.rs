@@ -26,7 +26,7 @@ pub use port::{
     Device, Limits, Link, MacAddress, Port, PortConfig, PortStats, Received, RxQueue, Started, Steering,
     TxQueue,
 };
-pub use prefetch::{prefetch, prefetch_part};
+pub use prefetch::{prefetch, prefetch_at, prefetch_part};
 pub use thread::{Lcore, pin_thread};
 pub use time::{tsc, tsc_hz};
 

@@ -8,6 +8,12 @@ pub fn prefetch<T: ?Sized>(value: &T) {
     address(std::ptr::from_ref(value).cast());
 }
 
+/// Asks the CPU to load the cache line at an address, which need not be anybody's.
+#[inline]
+pub fn prefetch_at<T>(at: *const T) {
+    address(at.cast());
+}
+
 /// Asks the CPU to load the cache lines of a part of `value`. Units of `part`: octets from its beginning.
 #[inline]
 pub fn prefetch_part<T>(value: &T, part: Range<usize>) {

@@ -81,7 +81,7 @@ fn admit<'t, P: Ports, K>(
     run: &mut Run<'t, K>,
     layouts: &mut List<Layout>,
 ) {
-    let Leaving { sa, next, .. } = run.leaving;
+    let Leaving { sa, next, shared, .. } = run.leaving;
     let mtu = ctx.tables.port(next.port()).map_or(0, |port| port.mtu);
     let (common, limited) = (&sa.common, sa.common.limits.counts());
     let (room, pad_to) = (sa.outer.room(), tfc_octets(sa, mtu));
@@ -114,7 +114,12 @@ fn admit<'t, P: Ports, K>(
     }
     run.unfinished = sa.outer.is_finished_later() || longest > usize::from(mtu);
     if !limited {
-        Usage::add(Side::Out, common, octets, (layouts.len() - from) as u64, ctx.now_ns);
+        let packets = (layouts.len() - from) as u64;
+        if shared {
+            Usage::add(Side::Out, common, octets, packets, ctx.now_ns);
+        } else {
+            Usage::add_alone(Side::Out, common, octets, packets, ctx.now_ns);
+        }
     }
     for (slot, uid, limit) in usage.finish() {
         ctx.notice_once(Notice::Limit { slot, uid, limit });

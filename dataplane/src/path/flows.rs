@@ -146,6 +146,8 @@ pub(super) struct Place {
 pub(super) struct Places {
     seed: u64,
     mask: u32,
+    /// Where the entries begin, for asking for them alone.
+    first: *const Entry,
 }
 
 impl Flows {
@@ -167,20 +169,9 @@ impl Flows {
     /// Returns what tells where flows stand.
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "there are no more than `MOST`")]
-    pub(super) const fn places(&self) -> Places {
-        Places { seed: self.seed, mask: self.count as u32 - 1 }
-    }
-
-    /// Starts to load the entries at the places of a burst.
-    #[inline]
-    pub(super) fn prefetch(&self, places: impl Iterator<Item = Place>) {
+    pub(super) fn places(&self) -> Places {
         let octets = self.memory.as_ref().and_then(|memory| memory.get(self.start..)).unwrap_or_default();
-        let Ok((entries, _)) = <[Entry]>::ref_from_prefix_with_elems(octets, self.count) else { return };
-        for place in places {
-            if let Some(entry) = entries.get(place.step(0)) {
-                dpdk::prefetch(entry);
-            }
-        }
+        Places { seed: self.seed, mask: self.count as u32 - 1, first: octets.as_ptr().cast() }
     }
 
     #[inline]
@@ -257,12 +248,14 @@ fn holds_still(entry: &mut Entry, id: &FlowId, now: Now<'_>) -> bool {
 }
 
 impl Places {
-    /// Says where a flow stands.
+    /// Says where a flow stands, and starts to load it.
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
-    pub(super) const fn of(self, id: &FlowId) -> Place {
+    pub(super) fn of(self, id: &FlowId) -> Place {
         let hash = id.hash(self.seed);
-        Place { first: hash as u32 & self.mask, other: (hash >> 32) as u32 & self.mask }
+        let place = Place { first: hash as u32 & self.mask, other: (hash >> 32) as u32 & self.mask };
+        dpdk::prefetch_at(self.first.wrapping_add(place.step(0)));
+        place
     }
 }
 

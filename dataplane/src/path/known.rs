@@ -100,7 +100,6 @@ fn follow<'t, P: Ports, K: Send + Sync, T>(
     let now = Now { snapshot: ctx.snapshot, epochs: &ctx.tables.epochs };
     let mut ways: List<Packed> = List::new();
     ctx.flows.forget_the_old(now);
-    ctx.flows.prefetch(looks.iter().flatten().map(|(_, place)| *place));
     let flows = looks.iter().map(|look| look.as_ref().map(|(plain, place)| (&plain.id, *place)));
     ctx.flows.ways(flows, now, |packed| ways.push(packed));
     ahead::outbound(ctx.tables, &ways);

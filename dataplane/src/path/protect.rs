@@ -151,7 +151,8 @@ pub(super) fn place<'t, P: Ports, K: Send + Sync>(
                 seal_and_send(ctx, sealing);
             }
             let Packet { buf, origin } = packet;
-            sealing.open(Leaving { sa, next: Next::new(port, Mac(mac)), origin });
+            // Whoever comes here need not know; counting as if the SA was shared is right in either case.
+            sealing.open(Leaving { sa, next: Next::new(port, Mac(mac)), origin, shared: true });
             sealing.push(buf);
         }
         Hop::Unresolved(port) => {

@@ -53,7 +53,7 @@ fn seal<'t, P: Ports, K: Send + Sync>(
 /// Does what is left to do with a sealed frame, and sends it.
 #[inline(never)]
 fn finish<P: Ports, K>(ctx: &mut Context<'_, P, K>, mut buf: P::Buf, leaving: Leaving<'_, K>) {
-    let Leaving { sa, next, origin } = leaving;
+    let Leaving { sa, next, origin, .. } = leaving;
     let port = next.port();
     let mtu = ctx.tables.port(port).map_or(0, |port| usize::from(port.mtu));
     if let Some(datagram) = buf.data_mut().get_mut(eth::HEADER_OCTETS..) {
@@ -69,7 +69,7 @@ fn finish<P: Ports, K>(ctx: &mut Context<'_, P, K>, mut buf: P::Buf, leaving: Le
 /// RFC: 4301 section 8.2.1, 8200 section 5.
 #[cold]
 fn send_in_pieces<P: Ports, K>(ctx: &mut Context<'_, P, K>, buf: P::Buf, leaving: Leaving<'_, K>) {
-    let Leaving { sa, next, origin } = leaving;
+    let Leaving { sa, next, origin, .. } = leaving;
     let (port, mac) = (next.port(), next.mac());
     let mut packet = Packet { buf, origin };
     packet.buf.adj(eth::HEADER_OCTETS);

@@ -12,6 +12,8 @@ pub(super) struct Leaving<'t, K> {
     pub(super) sa: &'t OutboundSa<K>,
     pub(super) next: Next,
     pub(super) origin: Origin,
+    /// Whether other workers seal by the SA at the same time, or may.
+    pub(super) shared: bool,
 }
 
 /// A port and a station on it, in one word that is compared at once.
@@ -49,7 +51,8 @@ impl<K> Copy for Leaving<'_, K> {}
 impl<K> PartialEq for Leaving<'_, K> {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.sa, other.sa) && self.next == other.next && self.origin == other.origin
+        let alike = self.next == other.next && self.shared == other.shared;
+        alike && std::ptr::eq(self.sa, other.sa) && self.origin == other.origin
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) enum Turn<'t, K> {
         sa: &'t OutboundSa<K>,
         next: Next,
         mtu: u16,
+        shared: bool,
     },
     /// Sealed by the worker that the SA belongs to.
     HandOver {
@@ -61,7 +62,7 @@ impl<'t, K: Send + Sync> Turn<'t, K> {
                 }
                 let ours = spread || sa.common.owner(ctx.workers.len()) == ctx.me;
                 Some(if ours {
-                    Self::Seal { sa, next: Next::new(port, Mac(mac)), mtu }
+                    Self::Seal { sa, next: Next::new(port, Mac(mac)), mtu, shared: spread }
                 } else {
                     Self::HandOver { sa, mtu }
                 })
@@ -91,7 +92,7 @@ impl<'t, K: Send + Sync> Turn<'t, K> {
             (packet, plain)
         });
         match self {
-            Self::Seal { sa, next, .. } => {
+            Self::Seal { sa, next, shared, .. } => {
                 let mut last = None;
                 for (Packet { buf, origin }, _) in passed {
                     if sealing.is_full() {
@@ -99,7 +100,7 @@ impl<'t, K: Send + Sync> Turn<'t, K> {
                         last = None;
                     }
                     if last != Some(origin) {
-                        sealing.open(Leaving { sa, next, origin });
+                        sealing.open(Leaving { sa, next, origin, shared });
                         last = Some(origin);
                     }
                     sealing.push(buf);

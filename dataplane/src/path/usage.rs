@@ -91,6 +91,16 @@ impl<'a> Usage<'a> {
         counters.last_use_ns.store(now_ns, Relaxed);
     }
 
+    /// As [`Self::add`], by the only worker that uses the SA in this direction: nobody's addition can come in between.
+    #[inline]
+    pub(super) fn add_alone(side: Side, sa: &'a Common, octets: u64, packets: u64, now_ns: u64) {
+        let counters = Counters::of(side, sa);
+        let add = |counter: &AtomicU64, n| counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
+        add(counters.octets, octets);
+        add(counters.packets, packets);
+        counters.last_use_ns.store(now_ns, Relaxed);
+    }
+
     /// Writes the last run and returns the soft limits that were passed.
     pub(super) fn finish(mut self) -> Passed {
         self.settle();
