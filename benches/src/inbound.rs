@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 
 use anyhow::{Context as _, bail};
-use esp::aead::Algorithm;
 use serde_json::Value;
 
 use crate::Result;
@@ -54,7 +53,7 @@ fn rounds(settings: &Settings, row: Row, octets: u16, path: &mut Path) -> Result
     let (mut io, mut windows) = (Vec::new(), Vec::new());
     for round in 1..=settings.rounds {
         eprintln!("{row}, {octets} octets: round {round} of {}: AEAD, I/O, path", settings.rounds);
-        aead.take(Algorithm::Aes128Gcm16, settings.cpus.measured)?;
+        aead.take(row.algorithm(), settings.cpus.measured)?;
         io.push(path.ask("io")?["ns"].as_f64().context("no ns")?);
         windows.push(path.window(settings)?);
     }

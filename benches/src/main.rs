@@ -104,7 +104,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         eprintln!("bench: {left} huge pages are reserved now, {pages} were before");
     }
     let what = format!(
-        "AES-128-GCM, ESN, IPv4 in IPv4, 1 worker on CPU {}; {} rounds, {} ms of the engine in each",
+        "ESN, IPv4 in IPv4, 1 worker on CPU {}; {} rounds, {} ms of the engine in each",
         settings.cpus.measured, settings.rounds, arguments.window_ms
     );
     let report = Report { machine, what, tsc_ghz, figures };

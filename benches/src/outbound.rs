@@ -1,7 +1,6 @@
 //! Outbound rows: the installed programs between `net_pcap` and `net_null`, beside AEAD and I/O alone in the same rounds.
 
 use anyhow::Context as _;
-use esp::aead::Algorithm;
 
 use crate::engine::{Running, with_measured_cpu};
 use crate::floor::Windows;
@@ -70,7 +69,7 @@ fn start(
     let gateway = with_measured_cpu(&settings.cpus, start)?;
     let crypto = gateway.json("status")?["crypto"].as_str().unwrap_or_default().to_owned();
     eprintln!("{row}: {} pairs of SAs by espctl -batch", setup.peers.count);
-    let loaded = Loaded::load(&gateway, &Keys::random(setup.peers)?)?;
+    let loaded = Loaded::load(&gateway, &Keys::random(setup.peers, row.algorithm())?)?;
     Ok((gateway, crypto, loaded))
 }
 
@@ -87,7 +86,7 @@ fn rounds(
     let (mut aead, mut io) = (Windows::new(octets, row.direction()), Vec::new());
     for round in 1..=settings.rounds {
         say(row, octets, &format!("round {round} of {}: AEAD, I/O, engine", settings.rounds));
-        aead.take(Algorithm::Aes128Gcm16, settings.cpus.measured)?;
+        aead.take(row.algorithm(), settings.cpus.measured)?;
         io.push(io_alone.window()?);
         engine.window(settings.window)?;
     }

@@ -72,6 +72,7 @@ impl Figures {
         json!({
             "row": self.row.name(),
             "harness": self.row.harness(),
+            "algorithm": self.row.algorithm().to_string(),
             "sas": self.row.sas(),
             "inner_octets": self.inner_octets,
             "mpps": self.mpps().json(),
@@ -135,7 +136,7 @@ impl Report {
     }
 
     fn print_row(&self, row: Row, figures: &[&Figures]) {
-        println!("\n{row}: number of SAs {}, {}", row.sas(), row.harness());
+        println!("\n{row}: {}, number of SAs {}, {}", row.algorithm(), row.sas(), row.harness());
         line(["inner", "Mpps", "Gbit/s", "engine", "TSC", "AEAD alone", "I/O alone", "engine to"]);
         line(["octets", "", "inner", "ns a packet", "median", "ns a packet", "ns a packet", "AEAD + I/O"]);
         for figures in figures {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use clap::ValueEnum;
+use esp::aead::Algorithm;
 
 /// Which way the packets of a row go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +19,16 @@ pub enum Direction {
 pub enum Row {
     /// Outbound, one SA
     Out1,
+    /// Outbound, one SA with AES-256
+    Out1Aes256,
     /// Outbound, 1 000 SAs, another one each packet
     Out1000,
     /// Outbound, 100 000 SAs at random
     Out100000,
     /// Inbound, one SA, replay window of 1024
     In1,
+    /// Inbound, one SA with AES-256
+    In1Aes256,
     /// Inbound, 1 000 SAs, another one each packet
     In1000,
     /// Inbound, 100 000 SAs at random
@@ -32,17 +37,27 @@ pub enum Row {
 
 impl Row {
     /// Every row, in the order they are measured and shown.
-    pub const ALL: [Self; 6] =
-        [Self::Out1, Self::Out1000, Self::Out100000, Self::In1, Self::In1000, Self::In100000];
+    pub const ALL: [Self; 8] = [
+        Self::Out1,
+        Self::Out1Aes256,
+        Self::Out1000,
+        Self::Out100000,
+        Self::In1,
+        Self::In1Aes256,
+        Self::In1000,
+        Self::In100000,
+    ];
 
     /// Returns the word of the command line and of result files.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Out1 => "out1",
+            Self::Out1Aes256 => "out1-aes256",
             Self::Out1000 => "out1000",
             Self::Out100000 => "out100000",
             Self::In1 => "in1",
+            Self::In1Aes256 => "in1-aes256",
             Self::In1000 => "in1000",
             Self::In100000 => "in100000",
         }
@@ -52,8 +67,19 @@ impl Row {
     #[must_use]
     pub const fn direction(self) -> Direction {
         match self {
-            Self::Out1 | Self::Out1000 | Self::Out100000 => Direction::Outbound,
-            Self::In1 | Self::In1000 | Self::In100000 => Direction::Inbound,
+            Self::Out1 | Self::Out1Aes256 | Self::Out1000 | Self::Out100000 => Direction::Outbound,
+            Self::In1 | Self::In1Aes256 | Self::In1000 | Self::In100000 => Direction::Inbound,
+        }
+    }
+
+    /// Returns the transform of its SAs.
+    #[must_use]
+    pub const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Out1Aes256 | Self::In1Aes256 => Algorithm::Aes256Gcm16,
+            Self::Out1 | Self::Out1000 | Self::Out100000 | Self::In1 | Self::In1000 | Self::In100000 => {
+                Algorithm::Aes128Gcm16
+            }
         }
     }
 
@@ -61,7 +87,7 @@ impl Row {
     #[must_use]
     pub const fn sas(self) -> u32 {
         match self {
-            Self::Out1 | Self::In1 => 1,
+            Self::Out1 | Self::Out1Aes256 | Self::In1 | Self::In1Aes256 => 1,
             Self::Out1000 | Self::In1000 => 1000,
             Self::Out100000 | Self::In100000 => 100_000,
         }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use esp::aead::Algorithm;
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -30,7 +31,11 @@ pub fn check(scratch: &Path, cpus: &Cpus, pcap: &Path) -> Result<()> {
     let source = format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display());
     let sink = format!("net_pcap1,tx_pcap={}", sent.display());
     let peers = Peers { count: 1 };
-    let keys = Keys { seq: (1 << 32) - PACKETS / 2, packets: Some(PACKETS), ..Keys::random(peers)? };
+    let keys = Keys {
+        seq: (1 << 32) - PACKETS / 2,
+        packets: Some(PACKETS),
+        ..Keys::random(peers, Algorithm::Aes128Gcm16)?
+    };
     let setup = Setup { cpu: cpus.measured, source: &source, sink: &sink, peers, buffers: None };
     let start = || Gateway::start(scratch, 1, |dir| setup.render(dir));
     let mut gateway = with_measured_cpu(cpus, start)?;

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::Context;
+use esp::aead::{Algorithm, SALT_OCTETS};
 
 use crate::Result;
 use crate::peers::{NEIGHBOR, OURS, OUTER, OWN, Peers};
@@ -71,7 +72,7 @@ dev = "wan"
     }
 }
 
-/// Pairs of SAs: AES-128-GCM, ESN, keys of their own for each peer and every run.
+/// Pairs of SAs: AES-GCM, ESN, keys of their own for each peer and every run.
 #[derive(Clone)]
 pub struct Keys {
     /// Whose they are.
@@ -91,11 +92,12 @@ impl Keys {
     ///
     /// # Errors
     /// What the system says.
-    pub fn random(peers: Peers) -> Result<Self> {
-        let mut octets = vec![0_u8; 2 * KEYING_OCTETS * peers.count as usize];
+    pub fn random(peers: Peers, algorithm: Algorithm) -> Result<Self> {
+        let keying_octets = algorithm.key_octets() + SALT_OCTETS;
+        let mut octets = vec![0_u8; 2 * keying_octets * peers.count as usize];
         std::fs::File::open(RANDOM)?.read_exact(&mut octets).context(RANDOM)?;
         let (outbound, inbound) = octets.split_at(octets.len() / 2);
-        let keys = |octets: &[u8]| octets.chunks_exact(KEYING_OCTETS).map(hex).collect();
+        let keys = |octets: &[u8]| octets.chunks_exact(keying_octets).map(hex).collect();
         Ok(Self { peers, hex: keys(outbound), inbound_hex: keys(inbound), seq: 0, packets: None })
     }
 
@@ -167,8 +169,6 @@ fn hex(octets: &[u8]) -> String {
 }
 
 const RANDOM: &str = "/dev/urandom";
-/// AES-128 and the salt.
-const KEYING_OCTETS: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -176,13 +176,13 @@ mod tests {
 
     #[test]
     fn each_peer_has_a_pair_of_sas_with_keys_of_their_own_and_three_policies() {
-        let keys = Keys::random(Peers { count: 3 }).unwrap();
+        let keys = Keys::random(Peers { count: 3 }, Algorithm::Aes256Gcm16).unwrap();
         let batch = keys.batch();
         let lines: Vec<_> = batch.lines().collect();
         assert_eq!(lines.iter().filter(|line| line.starts_with("xfrm state add ")).count(), 6);
         assert_eq!(lines.iter().filter(|line| line.starts_with("xfrm policy add ")).count(), 9);
         let all: Vec<_> = keys.hex.iter().chain(&keys.inbound_hex).collect();
         assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 6);
-        assert!(all.iter().all(|hex| hex.len() == 40 && batch.contains(hex.as_str())));
+        assert!(all.iter().all(|hex| hex.len() == 72 && batch.contains(hex.as_str())));
     }
 }

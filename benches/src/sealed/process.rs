@@ -95,7 +95,8 @@ impl Bench {
             Direction::Inbound => WAN,
         };
         let mut node = Node::new(&job.dir, peers, pool, arrives)?;
-        let records = Records::new(peers, direction, u64::from(std::process::id()));
+        let seed = u64::from(std::process::id());
+        let records = Records::with(job.row.algorithm(), peers, direction, seed);
         node.install(&job.dir, &records)?;
         let source = match direction {
             Direction::Outbound => Source::Clear(peers),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context as _;
+use esp::aead::Algorithm;
 use shm_protocol::ids::{IfId, Owner, PolicySlot, SaUid, Slot, Spi};
 use shm_protocol::policy::{Action, Policy, PolicyDirection, Template};
 use shm_protocol::sa::{
@@ -26,10 +27,25 @@ pub const FIRST_SEQ: u64 = (1 << 32) - 65_536;
 /// Cipher key and salt of an SA.
 #[derive(Clone, Copy)]
 pub struct Secret {
-    /// AES-128.
-    pub key: [u8; 16],
+    algorithm: Algorithm,
+    /// As long as any.
+    octets: [u8; 32],
     /// First part of every nonce.
     pub salt: [u8; 4],
+}
+
+impl Secret {
+    /// Returns the transform.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Returns the cipher key.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        self.octets.get(..self.algorithm.key_octets()).unwrap_or_default()
+    }
 }
 
 /// The SAs and policies of a row.
@@ -40,17 +56,23 @@ pub struct Records {
 }
 
 impl Records {
-    /// Makes them with keys that follow from `seed`.
+    /// Makes them with AES-128 and keys that follow from `seed`.
     #[must_use]
     pub fn new(peers: Peers, direction: rows::Direction, seed: u64) -> Self {
+        Self::with(Algorithm::Aes128Gcm16, peers, direction, seed)
+    }
+
+    /// Makes them with another transform.
+    #[must_use]
+    pub fn with(algorithm: Algorithm, peers: Peers, direction: rows::Direction, seed: u64) -> Self {
         let mut random = Random(seed);
         let mut secret = || {
-            let mut key = [0; 16];
-            let (high, low) = key.split_at_mut(8);
-            high.copy_from_slice(&random.next_u64().to_be_bytes());
-            low.copy_from_slice(&random.next_u64().to_be_bytes());
+            let mut octets = [0; 32];
+            for part in octets.as_chunks_mut::<8>().0 {
+                *part = random.next_u64().to_be_bytes();
+            }
             let [a, b, c, d, ..] = random.next_u64().to_be_bytes();
-            Secret { key, salt: [a, b, c, d] }
+            Secret { algorithm, octets, salt: [a, b, c, d] }
         };
         Self { peers, direction, secrets: (0..peers.count).map(|_| secret()).collect() }
     }
@@ -81,8 +103,13 @@ impl Records {
     /// # Errors
     /// There is no slot for so many.
     pub fn sa(&self, peer: u32, deadline_ns: u64) -> Result<Sa> {
-        let Secret { key, salt } = *self.secrets.get(peer as usize).context("a key")?;
-        let (key, salt) = (SecretKey::new(&key).context("a key")?, Salt::new(salt));
+        let secret = self.secrets.get(peer as usize).context("a key")?;
+        let (key, salt) = (SecretKey::new(secret.key()).context("a key")?, Salt::new(secret.salt));
+        let key_octets = match secret.algorithm {
+            Algorithm::Aes128Gcm16 => KeyOctets::K16,
+            Algorithm::Aes192Gcm16 => KeyOctets::K24,
+            Algorithm::Aes256Gcm16 => KeyOctets::K32,
+        };
         let outer: Ipv4Addr = self.peers.outer(peer);
         let (direction, src, dst) = match self.direction {
             rows::Direction::Outbound => (Direction::Out, OWN, outer),
@@ -100,7 +127,7 @@ impl Records {
             dst: dst.into(),
             reqid: self.peers.reqid(peer),
             mode: Mode::Tunnel,
-            keying: Keying::new(AlgorithmId::AesGcm16(KeyOctets::K16), key, salt).context("a key")?,
+            keying: Keying::new(AlgorithmId::AesGcm16(key_octets), key, salt).context("a key")?,
             esn: true,
             replay_window_pkts: WINDOW_PKTS,
             encap: None,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, bail};
 use crypto::{Crypto, Engine, Key};
-use esp::aead::{Aad, Aead as _, Algorithm, ICV_OCTETS, Job, KeySchedule as _, MAX_BURST};
+use esp::aead::{Aad, Aead as _, ICV_OCTETS, Job, KeySchedule as _, MAX_BURST};
 
 use super::field::Field;
 use super::records::{FIRST_SEQ, Records};
@@ -60,7 +60,7 @@ impl Sealer {
     pub fn new(crypto: &Crypto, records: &Records) -> Result<Self> {
         let mut senders = Vec::with_capacity(records.secrets().len());
         for (peer, secret) in (0..).zip(records.secrets()) {
-            let key = crypto.expand(Algorithm::Aes128Gcm16, &secret.key)?;
+            let key = crypto.expand(secret.algorithm(), secret.key())?;
             senders.push(Sender { key, salt: secret.salt, spi: Records::spi(peer)?.0, seq: FIRST_SEQ });
         }
         let mut random = Random(1);
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!((&frame[38..42], iv), (&seq.to_be_bytes()[4..], &seq.to_be_bytes()[..]));
         let nonce: [u8; 12] = [&secret.salt[..], iv].concat().try_into().unwrap();
         let aad = [spi, &seq.to_be_bytes()].concat();
-        let cipher = Aes128Gcm::new(&secret.key.into());
+        let cipher = Aes128Gcm::new_from_slice(secret.key()).unwrap();
         cipher.decrypt(&Nonce::from(nonce), Payload { msg: &frame[50..], aad: &aad }).unwrap()
     }
 
