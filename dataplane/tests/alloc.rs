@@ -179,10 +179,17 @@ fn gateway() -> Node {
 
 #[test]
 fn polling_allocates_and_frees_nothing_with_traffic_both_ways() {
-    // Lists of buffers that are not pointers take more stack than a thread of a test has.
-    let polling =
-        std::thread::Builder::new().stack_size(16 << 20).spawn(poll_with_traffic_both_ways).unwrap();
-    polling.join().unwrap();
+    with_room(poll_with_traffic_both_ways);
+}
+
+#[test]
+fn packets_that_another_worker_opens_go_there_and_back_without_the_allocator() {
+    with_room(spray);
+}
+
+/// Runs a test: lists of buffers that are not pointers take more stack than a thread of a test has.
+fn with_room(test: fn()) {
+    std::thread::Builder::new().stack_size(16 << 20).spawn(test).unwrap().join().unwrap();
 }
 
 fn poll_with_traffic_both_ways() {
@@ -217,4 +224,32 @@ fn poll_with_traffic_both_ways() {
     assert!(COUNT.get() > 0, "the allocator counts");
     assert_eq!(counted, 0, "calls of the allocator");
     assert!(sent[LAN] >= 300 && sent[WAN] >= 200, "{sent:?}: that was traffic");
+}
+
+fn spray() {
+    let mut peer = Node::new(site(2));
+    peer.commit(|records| {
+        records.put_sa(&BACK.sends(4));
+        BACK.policies_out(0, records);
+    });
+    let gateway = gateway();
+    let mut paths = gateway.other_paths(vec![Flats::default(), Flats::default()]).into_iter();
+    let mut spraying = || paths.next().map(|(path, shared)| (path.with_spray(true), shared)).unwrap();
+    let ((mut first, _), (mut second, helper)) = (spraying(), spraying());
+    let mut counted = 0;
+    for round in 0..20 {
+        let packets: Vec<_> =
+            (0..60).map(|tag| Udp::new("10.2.0.9", "10.1.0.9").tag(round * 60 + tag).packet()).collect();
+        let mut frames = peer.seals(&packets);
+        *frames[7].last_mut().unwrap() ^= 1;
+        let own = frames.iter().map(|frame| Flat::of(&[&node::octets::OWN_MAC, &frame[6..]].concat()));
+        first.ports_mut().arriving[WAN] = own.collect();
+        let before = COUNT.get();
+        while first.poll(gateway.now_ns) + second.poll(gateway.now_ns) > 0 {}
+        counted += if round < 2 { 0 } else { COUNT.get() - before };
+    }
+    assert_eq!(counted, 0, "calls of the allocator");
+    assert_eq!(first.ports_mut().sent[LAN], 20 * 59);
+    let opened = helper.counters.stage(dataplane::path::counters::Stage::Open).packets.get();
+    assert!(opened >= 20 * 16, "{opened}: the other worker helped");
 }

@@ -180,6 +180,7 @@ provoked! {
         gateway
     };
     a_worker_that_takes_nothing_over HandoffFull overloaded;
+    a_worker_that_gives_nothing_back HandoffLost deserted;
     a_port_that_is_not_there PortUnknown || {
         let there = HostDevice::Port(PortId(9));
         from_host(&[(there, &arp()), (there, &clear(A_WAN, B_WAN))])
@@ -316,6 +317,19 @@ fn overloaded() -> Gateway {
         gateway.poll(0);
     }
     assert_eq!(gateway.sent(WAN).len(), 1024);
+    gateway
+}
+
+/// The other worker took everything over to open it and does not run again.
+fn deserted() -> Gateway {
+    let mut gateway = opening(&[], expecting).changed(2, |_| ()).spraying();
+    gateway.offer(WAN, &sealed(40));
+    let taken: Vec<_> = std::iter::from_fn(|| gateway.shared().spray.offered.pop()).collect();
+    for after_ns in (0..10).map(|seconds| seconds * SECOND_NS) {
+        gateway.poll(after_ns);
+    }
+    assert_eq!(gateway.drops(), [(DropReason::HandoffLost, 40)]);
+    taken.into_iter().for_each(|chunk| gateway.shared().spray.opened.push(chunk).unwrap());
     gateway
 }
 

@@ -189,6 +189,8 @@ drop_reasons! {
         "No buffer was free."
     HandoffFull "handoff_full" Trouble "" -
         "The ring to the worker that has to finish the packet is full."
+    HandoffLost "handoff_lost" Trouble "" -
+        "The worker that took the packet over to open it did not give it back in time."
     PortUnknown "port_unknown" Trouble "" -
         "The port or queue that the packet should leave by does not exist."
     TxFull "tx_full" Trouble "" -

@@ -83,6 +83,7 @@ impl Check<'_> {
             min_replay_window: window,
             buffers: buffers.transpose()?,
             flows,
+            spray_inbound: raw.spray_inbound,
         })
     }
 

@@ -17,6 +17,8 @@ pub enum Restart {
     Buffers,
     /// `[engine] flows`.
     Flows,
+    /// `[engine] spray_inbound`.
+    SprayInbound,
     /// `[engine] netdevs`.
     Netdevs,
     /// `[engine] idle`.
@@ -37,6 +39,7 @@ impl fmt::Display for Restart {
             Self::Hugepages => "engine.hugepages",
             Self::Buffers => "engine.buffers",
             Self::Flows => "engine.flows",
+            Self::SprayInbound => "engine.spray_inbound",
             Self::Netdevs => "engine.netdevs",
             Self::Idle => "engine.idle",
             Self::Backend => "crypto.backend",
@@ -73,6 +76,7 @@ impl Difference {
             (Restart::Hugepages, a.hugepages != b.hugepages),
             (Restart::Buffers, a.buffers != b.buffers),
             (Restart::Flows, a.flows != b.flows),
+            (Restart::SprayInbound, a.spray_inbound != b.spray_inbound),
             (Restart::Netdevs, a.netdevs != b.netdevs),
             (Restart::Idle, a.idle != b.idle),
             (Restart::Backend, old.backend != new.backend),

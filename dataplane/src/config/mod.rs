@@ -57,6 +57,8 @@ pub struct Engine {
     pub buffers: Option<Buffers>,
     /// Flows whose ways each worker remembers.
     pub flows: Flows,
+    /// Whether workers open what another one receives.
+    pub spray_inbound: bool,
 }
 
 /// What a worker without packets does.

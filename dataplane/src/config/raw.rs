@@ -37,6 +37,8 @@ pub(super) struct Engine {
     pub(super) min_replay_window: Option<Spanned<i64>>,
     pub(super) buffers: Option<Spanned<i64>>,
     pub(super) flows: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub(super) spray_inbound: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

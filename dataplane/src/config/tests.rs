@@ -74,6 +74,7 @@ fn what_the_file_leaves_out_has_its_default() {
     assert!(config.engine.netdevs && !config.engine.hugepages && config.engine.idle.is_none());
     assert_eq!(config.engine.min_replay_window.pkts(), 1024);
     assert_eq!((config.engine.buffers, config.engine.flows), (None, Flows::DEFAULT));
+    assert!(!config.engine.spray_inbound);
     assert_eq!(config.ports[0].mtu.octets(), 1500);
     assert_eq!((config.backend, config.metrics), (Backend::Auto, None));
 }
@@ -126,6 +127,7 @@ fn ports_workers_and_hugepages_need_a_restart_and_the_rest_does_not() {
     assert_eq!(changed("hugepages   = false", "hugepages = true"), restart(Restart::Hugepages));
     assert_eq!(changed("= 1024", "= 1024\nbuffers = 65536"), restart(Restart::Buffers));
     assert_eq!(changed("= 1024", "= 1024\nflows = 65536"), restart(Restart::Flows));
+    assert_eq!(changed("= 1024", "= 1024\nspray_inbound = true"), restart(Restart::SprayInbound));
     assert_eq!(changed("iface=veth-wan", "iface=veth1"), restart(Restart::Ports));
     assert_eq!(changed("mtu       = 1500", "mtu = 1400"), restart(Restart::Ports));
     assert_eq!(changed("\"192.0.2.1/24\"", "\"192.0.2.9/24\""), Difference::Live);
@@ -139,7 +141,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "hugepages   = false",
         "hugepage = false",
-        "gw.toml:4: engine.hugepage: unknown field `hugepage`, expected one of `runtime_dir`, `workers`, `hugepages`, `netdevs`, `idle`, `unprotected`, `min_replay_window`, `buffers`, `flows`; remove or correct it",
+        "gw.toml:4: engine.hugepage: unknown field `hugepage`, expected one of `runtime_dir`, `workers`, `hugepages`, `netdevs`, `idle`, `unprotected`, `min_replay_window`, `buffers`, `flows`, `spray_inbound`; remove or correct it",
     ),
     (
         "hugepages   = false",
@@ -183,6 +185,11 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "= 1024",
         "= 1024\nflows = 100",
         "gw.toml:9: engine.flows: 100 is outside 32768..16777216 flows; choose a value inside",
+    ),
+    (
+        "= 1024",
+        "= 1024\nspray_inbound = \"yes\"",
+        "gw.toml:9: engine.spray_inbound: invalid type: string \"yes\", expected a boolean; correct it",
     ),
     (
         "= 1024",

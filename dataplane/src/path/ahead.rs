@@ -10,6 +10,7 @@ use esp::decap::Arrived;
 use super::context::List;
 use super::flows::Packed;
 use super::lookup::window;
+use crate::ports::Buffer;
 use crate::tables::Tables;
 use crate::tables::sa::{InboundSa, OutboundSa};
 
@@ -42,6 +43,16 @@ fn outbound_of_many<K>(tables: &Tables<K>, ways: &List<Packed>) {
         sa.hop.prefetch();
         // Its first line is all of the record that sealing uses.
         dpdk::prefetch(sa.common.live.record());
+    }
+}
+
+/// Asks for both ends of a text that another worker has opened and so has in its cache: inner headers and trailer.
+#[inline]
+pub(super) fn opened<B: Buffer>(buf: &B, arrived: &Arrived) {
+    let first = arrived.text_at();
+    let text = buf.data().get(first..first + arrived.text_octets()).unwrap_or_default();
+    for octet in [text.first(), text.last()].into_iter().flatten() {
+        dpdk::prefetch(octet);
     }
 }
 

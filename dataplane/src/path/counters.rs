@@ -110,8 +110,10 @@ pub enum Stage {
     Classify,
     /// SPI to SA, outer header against the SA, replay check.
     Lookup,
-    /// Opening the AEAD.
+    /// Opening the AEAD, also of packets that another worker received.
     Open,
+    /// Offering packets to other workers, and taking them back in their order.
+    Spray,
     /// Window advance, decapsulation, inbound policy.
     Decap,
     /// Route of the inner packet.
@@ -128,12 +130,13 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Rx,
         Self::Known,
         Self::Classify,
         Self::Lookup,
         Self::Open,
+        Self::Spray,
         Self::Decap,
         Self::Forward,
         Self::Outbound,
@@ -151,6 +154,7 @@ impl Stage {
             Self::Classify => "classify",
             Self::Lookup => "lookup",
             Self::Open => "open",
+            Self::Spray => "spray",
             Self::Decap => "decap",
             Self::Forward => "forward",
             Self::Outbound => "outbound",

@@ -4,6 +4,7 @@
 //! host, or dropped for a named reason.
 #![deny(clippy::indexing_slicing)]
 
+pub mod chunk;
 pub mod counters;
 pub mod host;
 pub mod shared;
@@ -29,6 +30,8 @@ mod opening;
 mod lookup;
 
 mod open;
+
+mod spray;
 
 mod decap;
 mod usage;
@@ -75,6 +78,7 @@ use limiter::Limiter;
 use opening::Openings;
 use sealing::SealList;
 use shared::{Handoff, Work, WorkerShared};
+use spray::Spray;
 use told::Told;
 use tx::Outputs;
 
@@ -92,6 +96,8 @@ pub struct Path<P: Ports, A: Aead> {
     told: Told,
     ike_pieces: IkePieces,
     flows: Flows,
+    /// `None` where a worker opens what it receives itself.
+    spray: Option<Box<Spray<P::Buf>>>,
     cycles: fn() -> u64,
 }
 
@@ -122,6 +128,7 @@ impl<P: Ports, A: Aead> Path<P, A> {
             told: Told::new(),
             ike_pieces: IkePieces::new(),
             flows: Flows::new(RandomState::new().hash_one(worker), flows::LEAST),
+            spray: None,
             cycles,
         }
     }
@@ -130,6 +137,13 @@ impl<P: Ports, A: Aead> Path<P, A> {
     #[must_use]
     pub fn with_flows(self, flows: usize) -> Self {
         Self { flows: Flows::new(RandomState::new().hash_one(self.worker), flows), ..self }
+    }
+
+    /// Lets other workers open what this one receives in full bursts, and this one what they do, if `on` and there are others.
+    #[must_use]
+    pub fn with_spray(self, on: bool) -> Self {
+        let own = self.workers.get(self.worker).filter(|_| on && self.workers.len() > 1);
+        Self { spray: own.map(|own| Box::new(Spray::new(Arc::clone(own)))), ..self }
     }
 
     /// Does one pass over every queue and ring; returns how many packets were taken up.
@@ -158,11 +172,14 @@ impl<P: Ports, A: Aead> Path<P, A> {
         let mut taken = 0;
         for index in 0..tables.topology.ports.len() {
             if let Ok(index) = u16::try_from(index) {
-                taken += port_in(&mut ctx, PortId(index), &mut sealing);
+                taken += port_in(&mut ctx, PortId(index), &mut self.spray, &mut sealing);
             }
         }
         taken += host_in::host_in(&mut ctx, &mut sealing);
         taken += handoffs_in(&mut ctx, &mut sealing);
+        if let Some(spray) = &mut self.spray {
+            taken += spray::spray(&mut ctx, spray, taken, &mut sealing);
+        }
         icmp::flush(&mut ctx, &mut sealing);
         seal::seal_and_send(&mut ctx, &mut sealing);
         ctx.flush();
@@ -181,6 +198,7 @@ impl<P: Ports, A: Aead> Path<P, A> {
 fn port_in<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
     port: PortId,
+    spray: &mut Option<Box<Spray<P::Buf>>>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) -> usize {
     let mut frames = Burst::new();
@@ -196,21 +214,36 @@ fn port_in<'t, P: Ports, K: Send + Sync>(
         classify::classify(ctx, port, &mut rest, &mut esp, &mut clear);
     }
     if !esp.is_empty() {
-        let (mut inner, mut looks, mut rest) = (List::new(), List::new(), List::new());
         lookup::lookup(ctx, &mut esp);
-        open::open(ctx, &mut esp);
-        decap::decap(ctx, &mut esp, &mut inner, &mut looks);
-        known::from_tunnels(ctx, &mut inner, &looks, &mut rest, sealing);
-        if !rest.is_empty() {
-            let mut transits = Transits::new();
-            decap::read(ctx, &mut rest, &mut transits);
-            forward::forward_all(ctx, &mut transits, sealing);
+        match spray {
+            Some(spray) if spray.takes(esp.len()) => spray::take(ctx, spray, &mut esp, sealing),
+            _ => {
+                open::open(ctx, &mut esp);
+                deliver(ctx, &mut esp, sealing);
+            }
         }
     }
     if clear.len() > 0 {
         forward::forward_all(ctx, &mut clear, sealing);
     }
     taken
+}
+
+/// The way of genuine ESP packets, all of them in order.
+#[inline]
+fn deliver<'t, P: Ports, K: Send + Sync>(
+    ctx: &mut Context<'t, P, K>,
+    esp: &mut Openings<'t, P::Buf, K>,
+    sealing: &mut SealList<'t, P::Buf, K>,
+) {
+    let (mut inner, mut looks, mut rest) = (List::new(), List::new(), List::new());
+    decap::decap(ctx, esp, &mut inner, &mut looks);
+    known::from_tunnels(ctx, &mut inner, &looks, &mut rest, sealing);
+    if !rest.is_empty() {
+        let mut transits = Transits::new();
+        decap::read(ctx, &mut rest, &mut transits);
+        forward::forward_all(ctx, &mut transits, sealing);
+    }
 }
 
 /// What other workers handed over; returns how many packets.

@@ -3,14 +3,16 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use esp::DropReason;
 use esp::aead::{Job, MAX_BURST};
+use esp::decap::Arrived;
 use esp::encap::{aad, nonce};
+use esp::{DropReason, Fresh};
 
 use super::context::{Context, List};
 use super::counters::Stage;
 use super::opening::{Openings, Positions};
 use crate::ports::{Buffer, Ports};
+use crate::tables::sa::InboundSa;
 
 /// Opens every packet in place; those that are not genuine are dropped, the others stay in order.
 pub(super) fn open<P: Ports, K: Send + Sync>(
@@ -42,9 +44,8 @@ fn verify<P: Ports, K: Send + Sync>(
     let mut jobs: List<Job<'_, K>> = List::new();
     let found = list.sas.iter().zip(&list.fresh);
     for ((packet, arrived), (sa, fresh)) in list.packets.iter_mut().zip(&list.arrived).zip(found) {
-        let Some((text, icv)) = arrived.split(packet.buf.data_mut()) else { break };
-        let aad = aad(sa.common.spi, fresh.seq(), sa.common.esn);
-        jobs.push(Job::new(&sa.key, nonce(sa.common.salt, arrived.iv), aad, text, icv));
+        let Some(job) = job(sa, arrived, *fresh, &mut packet.buf) else { break };
+        jobs.push(job);
     }
     // Classification bounds-checked every packet, so each has a job and positions agree.
     if jobs.len() == list.sas.len() {
@@ -54,4 +55,17 @@ fn verify<P: Ports, K: Send + Sync>(
         }
     }
     genuine
+}
+
+/// Returns what the AEAD needs of a packet; `None` where it is shorter than it was.
+#[inline]
+pub(super) fn job<'a, B: Buffer, K>(
+    sa: &'a InboundSa<K>,
+    arrived: &Arrived,
+    fresh: Fresh,
+    buf: &'a mut B,
+) -> Option<Job<'a, K>> {
+    let (text, icv) = arrived.split(buf.data_mut())?;
+    let aad = aad(sa.common.spi, fresh.seq(), sa.common.esn);
+    Some(Job::new(&sa.key, nonce(sa.common.salt, arrived.iv), aad, text, icv))
 }

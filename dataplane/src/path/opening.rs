@@ -46,6 +46,14 @@ impl<B, K> Openings<'_, B, K> {
         self.arrived.push(arrived);
     }
 
+    /// Frees all packets and forgets what is known about them.
+    pub(super) fn clear(&mut self) {
+        self.packets.clear();
+        self.arrived.clear();
+        self.sas.clear();
+        self.fresh.clear();
+    }
+
     /// Frees the packets of `refused`, which are accounted for, and forgets what is known about them.
     #[inline]
     pub(super) fn refuse(&mut self, refused: Positions) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use esp::wire::FlowKey;
 
+use super::chunk::Rings;
 use super::counters::{Counters, Origin};
 use super::host::HostRings;
 use crate::ports::PortId;
@@ -113,6 +114,8 @@ pub struct WorkerShared<B> {
     pub host: HostRings<B>,
     /// Packets other workers hand to this one.
     pub handoffs: ArrayQueue<Handoff<B>>,
+    /// Packets of this worker that others may open.
+    pub spray: Rings<B>,
     /// Hints for the control thread.
     pub notices: ArrayQueue<Notice>,
     /// What this worker counted.
@@ -126,6 +129,7 @@ impl<B> WorkerShared<B> {
         Arc::new(Self {
             host: HostRings::new(RING),
             handoffs: ArrayQueue::new(RING),
+            spray: Rings::new(),
             notices: ArrayQueue::new(NOTICES),
             counters: Counters::new(ports),
         })

@@ -27,6 +27,7 @@ impl Engine {
         for (index, (((ports, subscriber), share), cpu)) in parts.enumerate() {
             let aead = crypto.engine()?;
             let flows = usize::try_from(config.engine.flows.count()).unwrap_or(usize::MAX);
+            let spray = config.engine.spray_inbound;
             let all: Vec<_> = shares.iter().map(|share| Arc::clone(&share.shared)).collect();
             let worker = Worker {
                 index,
@@ -39,7 +40,9 @@ impl Engine {
             };
             let own = Arc::clone(&share.shared);
             let thread = worker.spawn(move || Polled {
-                path: Path::new(index, ports, aead, subscriber, all, dpdk::tsc).with_flows(flows),
+                path: Path::new(index, ports, aead, subscriber, all, dpdk::tsc)
+                    .with_flows(flows)
+                    .with_spray(spray),
                 own,
             });
             self.workers.push(thread.map_err(Error::Thread)?);

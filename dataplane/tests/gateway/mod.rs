@@ -152,6 +152,11 @@ impl Gateway {
         Self::run(peer, temp, count, topology)
     }
 
+    /// Lets the other workers open what the first receives.
+    pub(crate) fn spraying(self) -> Self {
+        Self { path: self.path.with_spray(true), ..self }
+    }
+
     /// Lets a frame arrive as it is, and the gateway work at `after_ns` from the usual moment.
     pub(crate) fn arrive(&mut self, port: usize, frame: &[u8], after_ns: u64) {
         self.wires[port].send(frame);

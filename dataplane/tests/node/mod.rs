@@ -43,6 +43,7 @@ pub(crate) struct Node {
     topology: Topology,
     writer: SadWriter,
     pub(crate) live: Arc<Live>,
+    crypto: Arc<Crypto>,
     adopter: Adopter<Crypto>,
     paths: Vec<Path<MemPorts, crypto::Engine>>,
     /// By worker, then by port.
@@ -58,6 +59,10 @@ impl Node {
     }
 
     pub(crate) fn with_workers(topology: Topology, workers: usize) -> Self {
+        Self::with_crypto(topology, workers, Choice::RustCrypto)
+    }
+
+    pub(crate) fn with_crypto(topology: Topology, workers: usize, choice: Choice) -> Self {
         let temp = tempfile::Builder::new().prefix("espalier-flows-").tempdir_in("/dev/shm").unwrap();
         let dir = RuntimeDir::open(temp.path()).unwrap();
         let live = Live::attach_or_create(&dir).unwrap();
@@ -66,13 +71,18 @@ impl Node {
         instance.set_instance(live.instance());
         writer.commit(&instance, DEADLINE).unwrap();
         drop(live);
-        Self::over(temp, topology, writer, workers)
+        Self::over(temp, topology, writer, workers, Arc::new(Crypto::new(choice).unwrap()))
     }
 
-    fn over(temp: tempfile::TempDir, topology: Topology, writer: SadWriter, workers: usize) -> Self {
+    fn over(
+        temp: tempfile::TempDir,
+        topology: Topology,
+        writer: SadWriter,
+        workers: usize,
+        crypto: Arc<Crypto>,
+    ) -> Self {
         let dir = RuntimeDir::open(temp.path()).unwrap();
         let live = Arc::new(Live::attach_or_create(&dir).unwrap());
-        let crypto = Arc::new(Crypto::new(Choice::RustCrypto).unwrap());
         let (publisher, subscribers) = publish::channel(Tables::new(topology.clone()), workers);
         let adopter = Adopter::new(dir, Arc::clone(&live), Arc::clone(&crypto), topology.clone(), publisher);
         let ports = topology.ports.len();
@@ -84,26 +94,36 @@ impl Node {
             Path::new(worker, own, crypto.engine().unwrap(), tables, shared.clone(), || 0)
         });
         let paths = paths.collect();
-        let mut node = Self { temp, topology, writer, live, adopter, paths, wires, shared, now_ns: 1 << 30 };
+        let now_ns = 1 << 30;
+        let mut node = Self { temp, topology, writer, live, crypto, adopter, paths, wires, shared, now_ns };
         node.settle();
         node
     }
 
     /// The engine ends, another starts on the same segments.
     pub(crate) fn restarted(self) -> Self {
-        let Self { temp, topology, writer, paths, .. } = self;
+        let Self { temp, topology, writer, crypto, paths, .. } = self;
         let workers = paths.len();
         drop(paths);
-        Self::over(temp, topology, writer, workers)
+        Self::over(temp, topology, writer, workers, crypto)
     }
 
     /// Makes a path over other ports that reads what this gateway's workers read now.
     pub(crate) fn another_path<P: Ports>(&self, ports: P) -> Separate<P> {
+        self.other_paths(vec![ports]).remove(0)
+    }
+
+    /// As [`Self::another_path`], one path a worker.
+    pub(crate) fn other_paths<P: Ports>(&self, ports: Vec<P>) -> Vec<Separate<P>> {
         let tables = Tables::clone(&self.adopter.snapshot());
-        let (_, mut subscribers) = publish::channel(tables, 1);
-        let shared = WorkerShared::new(self.topology.ports.len());
-        let engine = Crypto::new(Choice::RustCrypto).unwrap().engine().unwrap();
-        (Path::new(0, ports, engine, subscribers.remove(0), vec![Arc::clone(&shared)], || 0), shared)
+        let (_, subscribers) = publish::channel(tables, ports.len());
+        let shared: Vec<_> = ports.iter().map(|_| WorkerShared::new(self.topology.ports.len())).collect();
+        let paths = ports.into_iter().zip(subscribers).zip(&shared).enumerate();
+        let path = |(worker, ((ports, tables), own)): (usize, ((P, _), &Arc<_>))| {
+            let engine = self.crypto.engine().unwrap();
+            (Path::new(worker, ports, engine, tables, shared.clone(), || 0), Arc::clone(own))
+        };
+        paths.map(path).collect()
     }
 
     /// Writes a transaction to `sad` and lets the engine take it up.

@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) side: Side,
     pub(crate) topology: Topology,
     pub(crate) workers: usize,
+    /// Whether the workers open what another one receives.
+    pub(crate) spray: bool,
 }
 
 pub(crate) fn mac(side: Side, port: u16) -> Mac {
@@ -102,7 +104,7 @@ impl Plan {
             min_replay_window: 64,
             ..Topology::default()
         };
-        Self { side, topology, workers: 1 }
+        Self { side, topology, workers: 1, spray: false }
     }
 
     /// Routes the other side's networks out of the WAN port instead of into a tunnel interface.
@@ -153,6 +155,7 @@ pub(crate) struct Gateway {
     writer: Option<SadWriter>,
     events: Option<(LiveReader, EventCursor)>,
     topology: Topology,
+    spray: bool,
     temp: Option<tempfile::TempDir>,
 }
 
@@ -165,7 +168,7 @@ impl Gateway {
     }
 
     fn over(plan: Plan, temp: tempfile::TempDir, mut writer: SadWriter, now_ns: u64) -> Self {
-        let Plan { side, topology, workers } = plan;
+        let Plan { side, topology, workers, spray } = plan;
         let dir = RuntimeDir::open(temp.path()).unwrap();
         let live = Arc::new(Live::attach_or_create(&dir).unwrap());
         if writer.reader().instance().is_none() {
@@ -179,7 +182,8 @@ impl Gateway {
         let worker = |(index, subscriber)| {
             let wires: Vec<_> = topology.ports.iter().map(|_| Wire::default()).collect();
             let ports = MemPorts::new(wires.clone());
-            let path = Path::new(index, ports, crypto.engine().unwrap(), subscriber, shared.clone(), || 0);
+            let path = Path::new(index, ports, crypto.engine().unwrap(), subscriber, shared.clone(), || 0)
+                .with_spray(spray);
             Worker { path, shared: Arc::clone(&shared[index]), wires }
         };
         let workers = subscribers.into_iter().enumerate().map(worker).collect();
@@ -194,6 +198,7 @@ impl Gateway {
             writer: Some(writer),
             events: Some((reader, cursor)),
             topology,
+            spray,
             temp: Some(temp),
         };
         gateway.settle();
@@ -205,7 +210,7 @@ impl Gateway {
         self.account();
         let (temp, writer) = (self.temp.take().unwrap(), self.writer.take().unwrap());
         let workers = self.workers.len();
-        let plan = Plan { side: self.side, topology: self.topology.clone(), workers };
+        let plan = Plan { side: self.side, topology: self.topology.clone(), workers, spray: self.spray };
         let now_ns = self.now_ns + MS;
         drop(self);
         Self::over(plan, temp, writer, now_ns)

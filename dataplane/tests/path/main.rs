@@ -21,5 +21,6 @@ mod limits;
 mod neighbors;
 mod replay;
 mod size;
+mod spray;
 mod tunnels;
 mod workers;
