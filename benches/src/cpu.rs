@@ -38,6 +38,16 @@ impl Cpus {
     }
 }
 
+/// Chooses CPUs for `count` workers: the last, which takes fewest interrupts, then the others backwards.
+///
+/// # Errors
+/// This process may not use so many.
+pub fn last(count: usize) -> Result<Vec<usize>> {
+    let all = allowed()?;
+    let cpus: Vec<usize> = all.iter().rev().take(count).copied().collect();
+    (cpus.len() == count).then_some(cpus).with_context(|| format!("{count} workers, and the CPUs {all:?}"))
+}
+
 /// Lets the calling thread, and what it starts from now on, use these CPUs only.
 ///
 /// # Errors

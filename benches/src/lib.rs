@@ -4,6 +4,9 @@
 //! Outbound `net_pcap infinite_rx -> espalier -> net_null` on one pinned core, keys by `espctl -batch`; inbound the engine's
 //! packet path over frames that are sealed in memory, because a window takes a number once. In the same run what nobody
 //! can do without: the AEAD alone and the I/O alone. A sample of what was sent is opened by code that is not ours.
+//!
+//! In memory, against the clock: what a second worker adds, in which order packets of a shared SA leave, and what changes of
+//! SAs and policies cost a worker that forwards.
 #![forbid(unsafe_code)]
 
 pub mod asked;
@@ -28,6 +31,7 @@ pub mod peers;
 pub mod reading;
 pub mod report;
 pub mod residence;
+pub mod result;
 pub mod rows;
 pub mod sample;
 pub mod sealed;
@@ -35,6 +39,7 @@ pub mod settings;
 pub mod spread;
 pub mod toml;
 pub mod traffic;
+pub mod windows;
 
 /// The harness reports failures as sentences for a person; nothing matches on them.
 pub type Result<T> = anyhow::Result<T>;

@@ -14,6 +14,8 @@ pub struct Machine {
     pub commit: String,
     /// Time of the run, UTC.
     pub date: String,
+    /// Processes that wanted a CPU in the last minute, before the run: somebody else's, if they are many.
+    pub load: f64,
     kernel: String,
     cpus: usize,
 }
@@ -28,6 +30,7 @@ impl Machine {
             cpu: cpu_model(),
             commit: said("git", &describe),
             date: said("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
+            load: load(),
             kernel: said("uname", &["-sr"]),
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
         }
@@ -43,8 +46,14 @@ impl Machine {
     /// Returns the head of a result file.
     #[must_use]
     pub fn json(&self) -> Value {
-        json!({"cpu": self.cpu, "cpus": self.cpus, "kernel": self.kernel, "dpdk": dpdk::version()})
+        json!({"cpu": self.cpu, "cpus": self.cpus, "kernel": self.kernel, "dpdk": dpdk::version(), "load": self.load})
     }
+}
+
+/// The load average of a minute; NaN where there is none.
+fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|minute| minute.parse().ok()).unwrap_or(f64::NAN)
 }
 
 fn cpu_model() -> String {

@@ -12,7 +12,7 @@ use espalier_benches::report::Report;
 use espalier_benches::rows::{Direction, Row};
 use espalier_benches::sealed::process;
 use espalier_benches::settings::Settings;
-use espalier_benches::{Result, compare, hugepages, inbound, interrupt, io, outbound, traffic};
+use espalier_benches::{Result, compare, hugepages, inbound, interrupt, io, outbound, result, traffic};
 
 /// Measures the engine on one pinned core: outbound and inbound, by 1, 1 000 and 100 000 SAs.
 #[derive(Debug, Parser)]
@@ -36,7 +36,7 @@ struct Arguments {
     #[arg(long)]
     cpu: Option<usize>,
     /// Where the result file goes
-    #[arg(long, default_value = RESULTS)]
+    #[arg(long, default_value = result::FOLDER)]
     results: PathBuf,
     /// Leave out the sample that scapy opens
     #[arg(long)]
@@ -117,7 +117,7 @@ fn compared(old: Option<&Path>, new: Option<&Path>) -> Result<()> {
     if let (Some(old), Some(new)) = (old, new) {
         return compare::print(old, new);
     }
-    let [old, new] = compare::newest(Path::new(RESULTS))?;
+    let [old, new] = compare::newest(Path::new(result::FOLDER))?;
     compare::print(&old, &new)
 }
 
@@ -137,5 +137,3 @@ impl Drop for Scratch {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
-
-const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results");

@@ -20,8 +20,7 @@ pub fn measure(method: Method, algorithm: Algorithm, text_octets: usize, each: D
     let crypto = Crypto::with_method(method)?;
     let mut engine = crypto.engine()?;
     let key = crypto.expand(algorithm, &[0x5a; 32][..algorithm.key_octets()])?;
-    // An odd number of cache lines, so that the buffers spread over all cache sets.
-    let stride = ((text_octets + ICV_OCTETS).div_ceil(64) | 1) * 64;
+    let stride = stride(text_octets);
     let mut sealed = vec![0_u8; BUFFERS * stride];
     for burst in jobs(&key, &mut sealed, stride, text_octets).chunks_mut(BURST_PKTS) {
         engine.seal(burst);
@@ -48,7 +47,13 @@ pub fn measure(method: Method, algorithm: Algorithm, text_octets: usize, each: D
     Ok(least.as_secs_f64() * 1e9 / BUFFERS as f64)
 }
 
-fn jobs<'a>(
+/// Returns how far buffers lie apart: an odd number of cache lines, so that they spread over all cache sets.
+pub(crate) fn stride(text_octets: usize) -> usize {
+    ((text_octets + ICV_OCTETS).div_ceil(64) | 1) * 64
+}
+
+/// Makes a job of each buffer of `memory`.
+pub(crate) fn jobs<'a>(
     key: &'a crypto::Key,
     memory: &'a mut [u8],
     stride: usize,
@@ -61,8 +66,10 @@ fn jobs<'a>(
     memory.chunks_exact_mut(stride).enumerate().filter_map(job).collect()
 }
 
-const BURST_PKTS: usize = 32;
-const BUFFERS: usize = 512;
+/// Packets of a call.
+pub(crate) const BURST_PKTS: usize = 32;
+/// Packets that are worked on in turns.
+pub(crate) const BUFFERS: usize = 512;
 
 #[cfg(test)]
 mod tests {

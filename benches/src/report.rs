@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::Result;
 use crate::engine::Measured;
 use crate::floor::Floor;
 use crate::load::Loaded;
@@ -13,6 +12,7 @@ use crate::machine::Machine;
 use crate::residence::Quantiles;
 use crate::rows::Row;
 use crate::spread::Spread;
+use crate::{Result, result};
 
 /// One line of the table: a row at a packet length.
 #[derive(Clone, Debug)]
@@ -142,13 +142,13 @@ impl Report {
         for figures in figures {
             line([
                 figures.inner_octets.to_string().as_str(),
-                &three(&figures.mpps(), 2),
+                &figures.mpps().three(2),
                 &format!("{:.2}", figures.gbits()),
-                &three(&figures.engine.cpu_ns, 1),
+                &figures.engine.cpu_ns.three(1),
                 &format!("{:.0}", figures.engine.cpu_ns.median() * self.tsc_ghz),
-                &three(&figures.aead.ns, 1),
-                &three(&figures.io, 1),
-                &three(&figures.ratio, 2),
+                &figures.aead.ns.three(1),
+                &figures.io.three(1),
+                &figures.ratio.three(2),
             ]);
         }
         figures.iter().for_each(|figures| remarks(figures));
@@ -164,15 +164,8 @@ impl Report {
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
         let crypto = self.figures.first().map(|figures| figures.crypto.as_str()).unwrap_or_default();
         let rows = self.figures.iter().map(|figures| figures.json(self.tsc_ghz));
-        let result = json!({
-            "what": self.what, "machine": self.machine.json(), "commit": self.machine.commit,
-            "date": self.machine.date, "tsc_ghz": self.tsc_ghz, "crypto": crypto,
-            "rows": rows.collect::<Vec<_>>(),
-        });
-        std::fs::create_dir_all(folder)?;
-        let path = folder.join(self.machine.file_name());
-        std::fs::write(&path, format!("{result:#}\n"))?;
-        Ok(path)
+        let found = json!({"tsc_ghz": self.tsc_ghz, "crypto": crypto, "rows": rows.collect::<Vec<_>>()});
+        result::write(folder, &self.machine, &self.what, found)
     }
 }
 
@@ -180,10 +173,6 @@ fn line([octets, mpps, gbits, engine, tsc, aead, io, ratio]: [&str; 8]) {
     println!(
         "{octets:>6}  {mpps:>20}  {gbits:>6}  {engine:>24}  {tsc:>6}  {aead:>22}  {io:>22}  {ratio:>18}"
     );
-}
-
-fn three(spread: &Spread, digits: usize) -> String {
-    format!("{:.digits$} / {:.digits$} / {:.digits$}", spread.min(), spread.median(), spread.max())
 }
 
 fn remarks(figures: &Figures) {

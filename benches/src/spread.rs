@@ -42,6 +42,12 @@ impl Spread {
         Self { sorted }
     }
 
+    /// Returns the three for a table.
+    #[must_use]
+    pub fn three(&self, digits: usize) -> String {
+        format!("{:.digits$} / {:.digits$} / {:.digits$}", self.min(), self.median(), self.max())
+    }
+
     /// Returns the figures for a result file.
     #[must_use]
     pub fn json(&self) -> Value {

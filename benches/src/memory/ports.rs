@@ -21,7 +21,9 @@ struct Room {
 }
 
 impl Frame {
-    fn empty() -> Self {
+    /// Makes a buffer with nothing in it.
+    #[must_use]
+    pub fn empty() -> Self {
         Self(Box::new(Room { start: HEADROOM, end: HEADROOM, octets: [0; ROOM] }))
     }
 
@@ -29,11 +31,18 @@ impl Frame {
     #[must_use]
     pub fn of(octets: &[u8]) -> Option<Self> {
         let mut frame = Self::empty();
-        if !frame.append(octets.len()) {
-            return None;
+        frame.fill(octets).then_some(frame)
+    }
+
+    /// Takes other contents, as a buffer that is used again; reports whether they fit.
+    #[inline]
+    pub fn fill(&mut self, octets: &[u8]) -> bool {
+        (self.0.start, self.0.end) = (HEADROOM, HEADROOM);
+        let fits = self.append(octets.len());
+        if fits {
+            self.data_mut().copy_from_slice(octets);
         }
-        frame.data_mut().copy_from_slice(octets);
-        Some(frame)
+        fits
     }
 }
 

@@ -27,6 +27,8 @@ pub const WAN: usize = 1;
 pub const IF_ID: u32 = 1;
 /// Tunnels at most.
 pub const TUNNELS: u8 = 64;
+/// SAs that a segment takes.
+pub const CAPACITY: u32 = 128;
 
 /// Which end of the tunnels a gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +80,19 @@ pub fn topology(side: Side, spread: bool) -> Topology {
     }
 }
 
-fn port_id(port: usize) -> PortId {
+/// Returns [`LAN`] or [`WAN`] as the path names it.
+#[must_use]
+pub fn port_id(port: usize) -> PortId {
     PortId(u16::from(port == WAN))
+}
+
+/// Returns the SAs and policies of the first `tunnels` tunnels as one end has them.
+///
+/// # Errors
+/// There are not so many tunnels.
+pub fn all(side: Side, tunnels: u8) -> Result<(Vec<Sa>, Vec<Policy>)> {
+    let sas = (0..tunnels).map(|tunnel| sa(side, tunnel)).collect::<Result<_>>()?;
+    Ok((sas, (0..tunnels).map(|tunnel| policy(side, tunnel)).collect::<Result<_>>()?))
 }
 
 /// Returns the SA of a tunnel as one end has it.

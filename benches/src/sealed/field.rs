@@ -40,6 +40,13 @@ impl Field {
         self.area.get(start..start + self.frame_octets).unwrap_or_default()
     }
 
+    /// Returns a frame for writing; `None` behind the last.
+    #[must_use]
+    pub fn frame_mut(&mut self, at: usize) -> Option<&mut [u8]> {
+        let start = at * self.stride_octets;
+        self.area.get_mut(start..start + self.frame_octets)
+    }
+
     /// Returns the frames for writing, in order.
     pub fn frames_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
         let octets = self.frame_octets;

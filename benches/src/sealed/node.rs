@@ -181,7 +181,8 @@ impl Node {
 }
 
 /// The gateway of the other harness, as a table: behind it a router has the hosts, before it another has the peers.
-fn topology(peers: Peers) -> Topology {
+#[must_use]
+pub fn topology(peers: Peers) -> Topology {
     let prefix = |(addr, len): (std::net::Ipv4Addr, u8)| Prefix { addr: addr.into(), len };
     let port = |name: &str, address| Port {
         name: name.into(),
