@@ -34,6 +34,7 @@ pub mod residence;
 pub mod result;
 pub mod rows;
 pub mod sample;
+pub mod scaling;
 pub mod sealed;
 pub mod settings;
 pub mod spread;

@@ -10,6 +10,7 @@ use espalier_benches::cpu::{self, Cpus};
 use espalier_benches::machine::Machine;
 use espalier_benches::report::Report;
 use espalier_benches::rows::{Direction, Row};
+use espalier_benches::scaling;
 use espalier_benches::sealed::process;
 use espalier_benches::settings::Settings;
 use espalier_benches::{Result, compare, hugepages, inbound, interrupt, io, outbound, result, traffic};
@@ -53,6 +54,8 @@ enum Part {
         /// The newer result
         new: Option<PathBuf>,
     },
+    /// What several workers do, and what one does, in memory
+    Scaling(scaling::Job),
     /// The I/O alone, in a process of its own
     #[command(hide = true)]
     Io(io::Job),
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.part {
         Some(Part::Compare { old, new }) => compared(old.as_deref(), new.as_deref()),
+        Some(Part::Scaling(job)) => scaling::run(job),
         Some(Part::Io(job)) => io::run(job),
         Some(Part::Memory(job)) => process::run(job),
         None => run(&arguments),
