@@ -29,6 +29,7 @@ pub mod opening;
 pub mod outbound;
 pub mod peers;
 pub mod reading;
+pub mod reorder;
 pub mod report;
 pub mod residence;
 pub mod result;

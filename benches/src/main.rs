@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use espalier_benches::cpu::{self, Cpus};
 use espalier_benches::machine::Machine;
+use espalier_benches::reorder;
 use espalier_benches::report::Report;
 use espalier_benches::rows::{Direction, Row};
 use espalier_benches::scaling;
@@ -56,6 +57,8 @@ enum Part {
     },
     /// What several workers do, and what one does, in memory
     Scaling(scaling::Job),
+    /// In which order packets of one SA leave when several workers send them, in memory
+    Reorder(reorder::Job),
     /// The I/O alone, in a process of its own
     #[command(hide = true)]
     Io(io::Job),
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     let done = match &arguments.part {
         Some(Part::Compare { old, new }) => compared(old.as_deref(), new.as_deref()),
         Some(Part::Scaling(job)) => scaling::run(job),
+        Some(Part::Reorder(job)) => reorder::run(job),
         Some(Part::Io(job)) => io::run(job),
         Some(Part::Memory(job)) => process::run(job),
         None => run(&arguments),
