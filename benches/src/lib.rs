@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod asked;
+pub mod changes;
 pub mod compare;
 pub mod counted;
 pub mod cpu;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use espalier_benches::changes;
 use espalier_benches::cpu::{self, Cpus};
 use espalier_benches::machine::Machine;
 use espalier_benches::reorder;
@@ -59,6 +60,8 @@ enum Part {
     Scaling(scaling::Job),
     /// In which order packets of one SA leave when several workers send them, in memory
     Reorder(reorder::Job),
+    /// What a worker forwards while SAs and policies change, in memory
+    Changes(changes::Job),
     /// The I/O alone, in a process of its own
     #[command(hide = true)]
     Io(io::Job),
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Some(Part::Compare { old, new }) => compared(old.as_deref(), new.as_deref()),
         Some(Part::Scaling(job)) => scaling::run(job),
         Some(Part::Reorder(job)) => reorder::run(job),
+        Some(Part::Changes(job)) => changes::run(job),
         Some(Part::Io(job)) => io::run(job),
         Some(Part::Memory(job)) => process::run(job),
         None => run(&arguments),
