@@ -1,4 +1,5 @@
-//! `bench`: prints what the whole engine does on one core, and what the AEAD and the I/O alone cost in the same run.
+//! `bench`: prints what the whole engine does on one core, and what the AEAD and the I/O alone cost in the same run; its parts
+//! `scaling`, `reorder` and `changes` what several workers do, and what one does while SAs and policies change.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -6,16 +7,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use espalier_benches::changes;
 use espalier_benches::cpu::{self, Cpus};
 use espalier_benches::machine::Machine;
-use espalier_benches::reorder;
 use espalier_benches::report::Report;
 use espalier_benches::rows::{Direction, Row};
-use espalier_benches::scaling;
 use espalier_benches::sealed::process;
 use espalier_benches::settings::Settings;
-use espalier_benches::{Result, compare, hugepages, inbound, interrupt, io, outbound, result, traffic};
+use espalier_benches::{
+    Result, changes, compare, hugepages, inbound, interrupt, io, outbound, reorder, result, scaling, traffic,
+};
 
 /// Measures the engine on one pinned core: outbound and inbound, by 1, 1 000 and 100 000 SAs.
 #[derive(Debug, Parser)]

@@ -31,7 +31,7 @@ enum What {
     Aead(Arc<Crypto>, usize),
     /// All but one case have one gateway.
     Sends(Vec<Team<()>>),
-    Opens(Box<Peer>, Team<()>),
+    Opens(Box<(Peer, Team<()>)>),
 }
 
 impl Load {
@@ -64,7 +64,7 @@ impl Load {
                     Topology { min_replay_window: WINDOW_PKTS, ..records::topology(Side::Receives, false) };
                 let mut team = Team::new(crypto, &topology, records::CAPACITY, vec![(); workers])?;
                 team.install(records::all(Side::Receives, 1)?)?;
-                What::Opens(Box::new(Peer::new(crypto, FLOWS)?), team)
+                What::Opens(Box::new((Peer::new(crypto, FLOWS)?, team)))
             }
         };
         let mut load = Self { what, workers };
@@ -85,7 +85,7 @@ impl Load {
             What::Sends(teams) => {
                 run::window(teams.iter_mut().flat_map(|team| team.parts().0.iter_mut()), cpus, limit)
             }
-            What::Opens(peer, team) => opened(peer, team, cpus, limit),
+            What::Opens(both) => opened(both, cpus, limit),
         }
     }
 
@@ -97,7 +97,7 @@ impl Load {
         let teams = match self.what {
             What::Aead(..) => Vec::new(),
             What::Sends(teams) => teams,
-            What::Opens(_, team) => vec![team],
+            What::Opens(both) => vec![both.1],
         };
         let mut drops = BTreeMap::new();
         for team in teams {
@@ -124,13 +124,10 @@ pub fn offer<W: Watch>(case: Case, teams: &mut [Team<W>]) -> Result<()> {
             if handed {
                 team.wait_for(worker, owner);
             }
-            let tunnels: Vec<u8> = match case {
-                Case::ManySas => {
-                    let count = team.control.adopter.snapshot().outbound.len();
-                    (0..u8::try_from(count)?).filter(|tunnel| owner_of(*tunnel, workers) == worker).collect()
-                }
-                _ => vec![0],
-            };
+            let count =
+                if case == Case::ManySas { team.control.adopter.snapshot().outbound.len() } else { 1 };
+            let of_worker = |tunnel: &u8| case != Case::ManySas || owner_of(*tunnel, workers) == worker;
+            let tunnels: Vec<u8> = (0..u8::try_from(count)?).filter(of_worker).collect();
             let flows = (first..first + FLOWS).zip(tunnels.iter().cycle());
             let frames =
                 flows.map(|(flow, tunnel)| packets::frame(flow, *tunnel)).collect::<Result<Vec<_>>>()?;
@@ -150,7 +147,7 @@ fn owner_of(tunnel: u8, workers: usize) -> usize {
 }
 
 /// Runs one field after the other, each filled while nobody measures, until they took as long as a window.
-fn opened(peer: &mut Peer, team: &mut Team<()>, cpus: &[usize], limit: Duration) -> Result<Vec<Ran>> {
+fn opened((peer, team): &mut (Peer, Team<()>), cpus: &[usize], limit: Duration) -> Result<Vec<Ran>> {
     let mut all = vec![Ran::default(); cpus.len()];
     while all.iter().all(|ran| ran.wall < limit) {
         let (frames, next) = (peer.fill()?, Arc::new(AtomicUsize::new(0)));
