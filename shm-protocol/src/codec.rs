@@ -3,8 +3,12 @@
 //! A datagram starts with {magic u32, version u16, 0 u16}, little endian, so that a socket which serves
 //! several kinds of client tells them apart by the first word.
 
+use std::ops::Deref;
+
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use serde::{Serialize, de::DeserializeOwned};
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::error::Error;
 
@@ -35,20 +39,49 @@ pub fn magic_of(datagram: &[u8]) -> Option<u32> {
     datagram.first_chunk().map(|word| u32::from_le_bytes(*word))
 }
 
-/// Encodes a message; the buffer is wiped when dropped, for it may hold keys.
-/// Errors: `MessageTooLong`.
-pub fn encode<M: Message>(message: &M) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut out = Zeroizing::new(Vec::with_capacity(M::MAX_OCTETS));
-    out.extend_from_slice(&M::MAGIC.to_le_bytes());
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&[0, 0]);
-    let mut sink = Sink { out: &mut out, limit: M::MAX_OCTETS, wanted: PREFIX_OCTETS };
-    let encoded = bincode::serde::encode_into_std_write(message, &mut sink, config());
+/// An encoded message; wiped when dropped, for it may hold keys.
+pub struct Datagram(Vec<u8>);
+
+impl Deref for Datagram {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Datagram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Datagram({} octets)", self.0.len())
+    }
+}
+
+impl Drop for Datagram {
+    fn drop(&mut self) {
+        // As far as it was ever written, which the vector's own wiping does not know: it never shrinks.
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
+/// Encodes a message. Errors: `MessageTooLong`.
+pub fn encode<M: Message>(message: &M) -> Result<Datagram, Error> {
+    // Room for the longest, so that no copy of a key is left behind by a reallocation.
+    let mut out = Datagram(Vec::with_capacity(M::MAX_OCTETS));
+    out.0.extend_from_slice(&M::MAGIC.to_le_bytes());
+    out.0.extend_from_slice(&VERSION.to_le_bytes());
+    out.0.extend_from_slice(&[0, 0]);
+    let mut sink = Sink { out: &mut out.0, limit: M::MAX_OCTETS, wanted: PREFIX_OCTETS };
+    let encoded = bincode::serde::encode_into_writer(message, &mut sink, config());
     let wanted = sink.wanted;
     match encoded {
-        Ok(_) => Ok(out),
+        Ok(()) => Ok(out),
         Err(_) => Err(Error::MessageTooLong { octets: wanted, limit: M::MAX_OCTETS }),
     }
+}
+
+/// Encodes a message that is to be kept for a while, in no more memory than it needs. Errors: `MessageTooLong`.
+pub fn encode_to_keep<M: Message>(message: &M) -> Result<Datagram, Error> {
+    encode(message).map(|datagram| Datagram(datagram.to_vec()))
 }
 
 /// Decodes a message. Errors: `NotAMessage`, `MessageTooLong`, `Decode`.
@@ -77,24 +110,21 @@ const fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<MAX_REQUEST_OCTETS>()
 }
 
-/// Writes into a buffer that never grows, so that no copy of a key is left behind by a reallocation.
+/// Writes into a buffer that never grows.
 struct Sink<'a> {
     out: &'a mut Vec<u8>,
     limit: usize,
     wanted: usize,
 }
 
-impl std::io::Write for Sink<'_> {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+impl Writer for Sink<'_> {
+    #[inline]
+    fn write(&mut self, octets: &[u8]) -> Result<(), EncodeError> {
         self.wanted += octets.len();
         if self.wanted > self.limit {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
+            return Err(EncodeError::Other("longer than the longest message"));
         }
         self.out.extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use shm_protocol::codec::{self, Message};
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::failure::Failure;
 
@@ -21,9 +21,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// Who answers at `bridge.sock`.
+    pub const BRIDGE: &str = "ike-bridge";
+
     /// Connects to the bridge of a runtime directory. Errors: nobody listens.
     pub fn bridge(runtime_dir: &Path) -> Result<Self, Failure> {
-        Self::connect(runtime_dir.join("bridge.sock"), "ike-bridge")
+        Self::connect(runtime_dir.join("bridge.sock"), Self::BRIDGE)
     }
 
     /// Connects to the engine of a runtime directory. Errors: nobody listens.
@@ -46,12 +49,16 @@ impl Client {
     /// Sends a request and returns the answer. Errors: the server is gone, or of another release.
     pub fn ask<Q: Message, A: Message>(&self, request: &Q) -> Result<A, Failure> {
         let server = self.server;
+        let datagram = codec::encode(request).map_err(|error| Failure::Message { server, error })?;
+        self.ask_encoded(&datagram)
+    }
+
+    /// Sends a request that was encoded before and returns the answer. Errors: as [`Self::ask`].
+    pub fn ask_encoded<A: Message>(&self, request: &[u8]) -> Result<A, Failure> {
+        let server = self.server;
         let broken = |errno| Failure::Broken { server, errno };
-        let message = |error| Failure::Message { server, error };
-        let datagram = codec::encode(request).map_err(message)?;
-        send(self.socket.as_raw_fd(), &datagram, MsgFlags::MSG_NOSIGNAL).map_err(broken)?;
-        // A listing may hold keys.
-        let mut buffer = Zeroizing::new(vec![0; A::MAX_OCTETS + 1]);
+        send(self.socket.as_raw_fd(), request, MsgFlags::MSG_NOSIGNAL).map_err(broken)?;
+        let mut buffer = vec![0; A::MAX_OCTETS + 1];
         let octets = loop {
             match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(0) => return Err(broken(Errno::ECONNRESET)),
@@ -61,7 +68,11 @@ impl Client {
                 Err(errno) => return Err(broken(errno)),
             }
         };
-        codec::decode(buffer.get(..octets).unwrap_or_default()).map_err(message)
+        let received = buffer.get_mut(..octets).unwrap_or_default();
+        let answer = codec::decode(received).map_err(|error| Failure::Message { server, error });
+        // A listing may hold keys.
+        received.zeroize();
+        answer
     }
 
     /// Returns the complaint about an answer to another question.

@@ -8,6 +8,7 @@ pub mod command;
 pub mod failure;
 pub mod grammar;
 pub mod json;
+mod lines;
 pub mod options;
 pub mod print;
 pub mod words;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use espctl::failure::Failure;
@@ -29,11 +30,12 @@ fn run() -> Result<(), Failure> {
         print!("{HELP}");
         return Ok(());
     }
+    let words: Vec<Cow<'_, str>> = options.words.iter().map(Cow::from).collect();
     if let Some(file) = &options.batch {
-        Words::new(&options.words).end("nothing beside -batch")?;
+        Words::new(&words).end("nothing beside -batch")?;
         return batch::run(&options, file);
     }
-    let command = command::parse(&mut Words::new(&options.words), &options)?;
+    let command = command::parse(&mut Words::new(&words), &options)?;
     command::run(&options, command)
 }
 

@@ -1,15 +1,18 @@
 //! The words of one command line, read left to right; every complaint names the word's position.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use shm_protocol::selector::AddressRange;
+use zeroize::Zeroize;
 
 /// One command line as words, with the place of the next one.
 #[derive(Clone, Debug)]
 pub struct Words<'a> {
-    words: &'a [String],
+    words: &'a [Cow<'a, str>],
     at: usize,
 }
 
@@ -35,13 +38,13 @@ impl fmt::Display for Wrong {
 
 impl<'a> Words<'a> {
     /// Returns the words of a line, none read yet.
-    pub fn new(words: &'a [String]) -> Self {
+    pub fn new(words: &'a [Cow<'a, str>]) -> Self {
         Self { words, at: 0 }
     }
 
     /// Returns the next word without reading it.
     pub fn peek(&self) -> Option<&'a str> {
-        self.words.get(self.at).map(String::as_str)
+        self.words.get(self.at).map(Cow::as_ref)
     }
 
     /// Reads the next word if it is `keyword`.
@@ -147,45 +150,93 @@ impl FromStr for Prefix {
     }
 }
 
+/// The words of a line, most of them where they stand in it; those that are not are wiped when dropped, for one may be
+/// a key.
+#[derive(Debug, Default)]
+pub struct Split<'a>(Vec<Cow<'a, str>>);
+
+impl<'a> Deref for Split<'a> {
+    type Target = [Cow<'a, str>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Split<'_> {
+    fn drop(&mut self) {
+        for word in &mut self.0 {
+            if let Cow::Owned(word) = word {
+                word.zeroize();
+            }
+        }
+    }
+}
+
 /// Splits a line of a batch file into words as `ip -batch` does: blanks separate, quotes hold together,
 /// `#` begins a comment.
-pub fn split(line: &str) -> Vec<String> {
+pub fn split(line: &str) -> Split<'_> {
+    let mut words = Vec::with_capacity(USUAL_WORDS);
+    // The vertical tab is a blank too, but none of ASCII's.
+    let odd = |octet: u8| matches!(octet, b'\'' | b'"' | b'#' | 0x0b | 0x80..);
+    if line.bytes().fold(false, |found, octet| found | odd(octet)) {
+        words.extend(split_slowly(line).into_iter().map(Cow::Owned));
+    } else {
+        words.extend(line.split_ascii_whitespace().map(Cow::Borrowed));
+    }
+    Split(words)
+}
+
+fn split_slowly(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = None::<String>;
+    // No word is longer than the line: none is moved while it grows, which would leave a copy behind.
+    let begin = || String::with_capacity(line.len());
     let mut quote = None;
     for c in line.chars() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (Some(_), c) => word.get_or_insert_default().push(c),
+            (Some(_), c) => word.get_or_insert_with(begin).push(c),
             (None, '\'' | '"') => {
                 quote = Some(c);
-                word.get_or_insert_default();
+                word.get_or_insert_with(begin);
             }
             (None, '#') => break,
             (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (None, c) => word.get_or_insert_default().push(c),
+            (None, c) => word.get_or_insert_with(begin).push(c),
         }
     }
     words.extend(word);
     words
 }
 
+/// A state with all that is usually said of it.
+const USUAL_WORDS: usize = 40;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(text: &str) -> Vec<String> {
+    fn line(text: &str) -> Split<'_> {
         split(text)
     }
 
     #[test]
     fn quotes_hold_words_together_and_a_hash_ends_the_line() {
         assert_eq!(
-            line("aead 'rfc4106(gcm(aes))' 0x00 128 # note"),
+            *line("aead 'rfc4106(gcm(aes))' 0x00 128 # note"),
             ["aead", "rfc4106(gcm(aes))", "0x00", "128"]
         );
-        assert_eq!(line("enc x '' y"), ["enc", "x", "", "y"]);
+        assert_eq!(*line("enc x '' y"), ["enc", "x", "", "y"]);
         assert!(line("   # nothing").is_empty());
+    }
+
+    #[test]
+    fn any_blank_separates_and_only_what_is_quoted_is_copied() {
+        let words = line(" a\tb\r c ");
+        assert_eq!(*words, ["a", "b", "c"]);
+        assert!(words.iter().all(|word| matches!(word, Cow::Borrowed(_))));
+        assert_eq!(*line("a\u{b}b\u{a0}c"), ["a", "b", "c"]);
     }
 
     #[test]

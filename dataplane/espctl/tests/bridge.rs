@@ -73,7 +73,7 @@ fn run(dir: &Path, line: &str, input: &str) -> Said {
     let mut child = Command::new(env!("CARGO_BIN_EXE_espctl"))
         .arg("--runtime-dir")
         .arg(dir)
-        .args(espctl::words::split(line))
+        .args(espctl::words::split(line).iter().map(|word| word.as_ref()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -56,14 +56,14 @@ struct Read {
 }
 
 impl Read {
-    /// Reads every word. Errors: one that is not in `allowed`.
-    fn all(words: &mut Words<'_>, allowed: &str) -> Result<Self, Wrong> {
+    /// Reads every word. Errors: one that is neither a selector's nor in `also`; `allowed` lists them all.
+    fn all(words: &mut Words<'_>, also: &[&str], allowed: &str) -> Result<Self, Wrong> {
         let mut read = Self::default();
         while let Some(word) = words.peek() {
             if read.selector.read(words)? {
                 continue;
             }
-            if !allowed.split([' ', ',']).any(|one| one == word) {
+            if !also.contains(&word) {
                 return Err(words.wrong_here(allowed));
             }
             words.next(allowed)?;
@@ -96,7 +96,7 @@ impl Read {
 }
 
 fn spec(words: &mut Words<'_>) -> Result<PolicySpec, Wrong> {
-    let read = Read::all(words, ADD_WORDS)?;
+    let read = Read::all(words, ADD, ADD_WORDS)?;
     let id = read.id(words)?;
     let action = match (read.block, read.template) {
         (true, Some(_)) => return Err(words.wrong_here("no tmpl with action block")),
@@ -108,11 +108,11 @@ fn spec(words: &mut Words<'_>) -> Result<PolicySpec, Wrong> {
 }
 
 fn id(words: &mut Words<'_>) -> Result<PolicyId, Wrong> {
-    Read::all(words, ID_WORDS)?.id(words)
+    Read::all(words, ID, ID_WORDS)?.id(words)
 }
 
 fn filter(words: &mut Words<'_>) -> Result<PolicyFilter, Wrong> {
-    let read = Read::all(words, FILTER_WORDS)?;
+    let read = Read::all(words, FILTER, FILTER_WORDS)?;
     let selector: Option<SelectorRecord> =
         read.selector.is_given().then(|| read.selector.record(Family::V4)).flatten();
     Ok(PolicyFilter { direction: read.direction, selector, priority: read.priority, if_id: read.if_id })
@@ -194,6 +194,9 @@ fn template(words: &mut Words<'_>) -> Result<Template, Wrong> {
 }
 
 const VERBS: &str = "add, update, delete, deleteall, get, list, flush, count or help";
+const ADD: &[&str] = &["dir", "mark", "ptype", "action", "priority", "if_id", "tmpl"];
+const ID: &[&str] = &["dir", "mark", "ptype", "if_id"];
+const FILTER: &[&str] = &["nosock", "dir", "ptype", "priority", "if_id"];
 const ADD_WORDS: &str =
     "src, dst, proto, sport, dport, type, code, dir, mark, ptype, action, priority, if_id, tmpl";
 const ID_WORDS: &str = "src, dst, proto, sport, dport, type, code, dir, mark, ptype, if_id";
