@@ -67,7 +67,7 @@ impl Bridge {
             let Some(slot) = Slot::new(index) else { break };
             let slot = reader.sa(slot)?;
             match &slot.occupant {
-                Occupant::Sa(sa) => sas.put(sa),
+                Occupant::Sa(sa) => drop(sas.put(sa)),
                 Occupant::Larval(larval) => {
                     larvals.insert(larval.slot, *larval);
                 }

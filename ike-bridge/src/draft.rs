@@ -51,14 +51,11 @@ pub struct Books<'a> {
 impl Draft {
     /// Puts an SA into its slot, which the allocator has given.
     pub fn put_sa(&mut self, books: &mut Books<'_>, sa: Sa) {
-        self.undo.push(match books.sas.get(sa.slot) {
-            Some(old) => Undo::Restore(Box::new(old.clone())),
-            None => Undo::Forget(sa.slot),
-        });
-        if sa.direction == Direction::In && sa.foreign && books.sas.get(sa.slot).is_none() {
+        let before = books.sas.put(&sa);
+        if sa.direction == Direction::In && sa.foreign && before.is_none() {
             books.spis.forbid(sa.spi);
         }
-        books.sas.put(&sa);
+        self.undo.push(before.map_or(Undo::Forget(sa.slot), Undo::Restore));
         self.sas.insert(sa.slot, Write::Sa(Box::new(sa)));
     }
 
@@ -89,7 +86,7 @@ impl Draft {
             if old.direction == Direction::In && old.foreign {
                 books.spis.unforbid(old.spi);
             }
-            self.undo.push(Undo::Restore(Box::new(old)));
+            self.undo.push(Undo::Restore(old));
         }
         books.spis.release(slot, now_ns);
         self.undo.push(Undo::Reclaim(slot));
@@ -130,7 +127,7 @@ impl Draft {
 
     /// Returns the transaction: inbound SAs, outbound SAs, policies, deletions.
     pub fn transaction(&self, now_ns: u64) -> Transaction {
-        let mut all = Transaction::new();
+        let mut all = Transaction::with_capacity(self.len());
         for wanted in [Direction::In, Direction::Out] {
             for write in self.sas.values() {
                 match write {

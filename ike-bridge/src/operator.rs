@@ -13,7 +13,7 @@ use shm_protocol::sa::Sa;
 use crate::bridge::Bridge;
 use crate::draft::Draft;
 use crate::owner::OPERATOR;
-use crate::policies::{Key, User};
+use crate::policies::{Key, Snapshot, User};
 use crate::refusal::Refusal;
 
 /// Tells whether an address is one of this host's.
@@ -88,10 +88,13 @@ impl Bridge {
             XfrmChange::StateUpdate(spec) => self.update_state(draft, spec, is_local, now_ns),
             XfrmChange::StateDelete(id) => self.delete_state(draft, id, now_ns),
             XfrmChange::PolicyAdd(spec) => {
-                if self.policies.get(&key_of(&spec.id)).is_some() {
+                let key = key_of(&spec.id);
+                if self.policies.has(&key) {
                     return Err(Refusal::PolicyExists);
                 }
-                self.put_policy(draft, spec)
+                draft.before_policy(Snapshot::absent(key));
+                draft.put_policy(self.policies.add(key, user_of(spec), |_| false)?);
+                Ok(())
             }
             XfrmChange::PolicyUpdate(spec) => self.put_policy(draft, spec),
             XfrmChange::PolicyDelete(id) => {
@@ -105,9 +108,7 @@ impl Bridge {
     }
 
     fn put_policy(&mut self, draft: &mut Draft, spec: &PolicySpec) -> Result<(), Refusal> {
-        let key = key_of(&spec.id);
-        let (owner, priority) = (OPERATOR, spec.priority);
-        let user = User { owner, priority, auto_priority: priority, action: spec.action, spi: 0 };
+        let (key, user) = (key_of(&spec.id), user_of(spec));
         draft.before_policy(self.policies.snapshot(&key));
         let change = match self.policies.replace(&key, user) {
             Some(change) => change,
@@ -142,6 +143,12 @@ impl Bridge {
 /// Returns the key that an operator's words name.
 fn key_of(id: &PolicyId) -> Key {
     Key { selector: id.selector, direction: id.direction, if_id: id.if_id, mark: id.mark }
+}
+
+/// Returns the user that an operator's policy has.
+const fn user_of(spec: &PolicySpec) -> User {
+    let PolicySpec { priority, action, .. } = *spec;
+    User { owner: OPERATOR, priority, auto_priority: priority, action, spi: 0 }
 }
 
 fn refused(change: Option<u32>, refusal: &Refusal) -> BridgeReply {

@@ -6,7 +6,7 @@
 //! user with the lowest priority decides what the record says, the youngest among equals. The number of users
 //! stands in the record, so that a restarted bridge keeps counting.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 
 use shm_protocol::ids::{IfId, Owner, POLICY_SLOTS, PolicySlot};
 use shm_protocol::policy::{Action, Policy, PolicyDirection};
@@ -75,6 +75,13 @@ pub struct Snapshot {
     entry: Option<Entry>,
 }
 
+impl Snapshot {
+    /// Returns that of a policy that is not there.
+    pub const fn absent(key: Key) -> Self {
+        Self { key, entry: None }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     slot: PolicySlot,
@@ -113,6 +120,11 @@ impl Policies {
         self.entries.is_empty()
     }
 
+    /// Returns true when there is a policy under `key`.
+    pub fn has(&self, key: &Key) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Returns the policy of `key` as its record says it.
     pub fn get(&self, key: &Key) -> Option<Policy> {
         self.entries.get(key).and_then(|entry| entry.record(key))
@@ -132,14 +144,16 @@ impl Policies {
     ///
     /// Errors: `Full`.
     pub fn add(&mut self, key: Key, user: User, is_gone: impl Fn(Owner) -> bool) -> Result<Change, Refused> {
-        if !self.entries.contains_key(&key) {
-            let slot = self.take_slot().ok_or(Refused::Full)?;
-            let order = self.next_order;
-            self.next_order += 1;
-            self.by_slot.insert(slot, key);
-            self.entries.insert(key, Entry { slot, order, users: Vec::new() });
-        }
-        let entry = self.entries.get_mut(&key).ok_or(Refused::Full)?;
+        let entry = match self.entries.entry(key) {
+            hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            hash_map::Entry::Vacant(place) => {
+                let slot = take_slot(&mut self.free, &mut self.next_slot).ok_or(Refused::Full)?;
+                let order = self.next_order;
+                self.next_order += 1;
+                self.by_slot.insert(slot, key);
+                place.insert(Entry { slot, order, users: Vec::with_capacity(1) })
+            }
+        };
         entry.users.retain(|old| !is_gone(old.owner));
         let rank = rank(&user);
         let at = entry.users.iter().position(|old| self::rank(old) >= rank).unwrap_or(entry.users.len());
@@ -245,15 +259,15 @@ impl Policies {
         }
         Some(record.map_or(Change::Remove(slot), Change::Put))
     }
+}
 
-    fn take_slot(&mut self) -> Option<PolicySlot> {
-        if let Some(slot) = self.free.pop_first() {
-            return PolicySlot::new(slot);
-        }
-        let slot = PolicySlot::new(self.next_slot)?;
-        self.next_slot += 1;
-        Some(slot)
+fn take_slot(free: &mut BTreeSet<u32>, next: &mut u32) -> Option<PolicySlot> {
+    if let Some(slot) = free.pop_first() {
+        return PolicySlot::new(slot);
     }
+    let slot = PolicySlot::new(*next)?;
+    *next += 1;
+    Some(slot)
 }
 
 impl Entry {

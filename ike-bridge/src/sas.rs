@@ -39,7 +39,8 @@ pub struct Identity {
 /// Every SA in the segment, without its key.
 #[derive(Debug, Default)]
 pub struct Sas {
-    by_slot: BTreeMap<Slot, Sa>,
+    /// Boxed, for what stands beside in the tree is moved when one comes.
+    by_slot: BTreeMap<Slot, Box<Sa>>,
     by_spi: HashMap<Spi, Vec<Slot>>,
     by_reqid: HashMap<u32, Vec<Slot>>,
     deadlines: BTreeSet<(u64, Slot)>,
@@ -47,18 +48,19 @@ pub struct Sas {
 }
 
 impl Sas {
-    /// Takes an SA in, or replaces the one in its slot; its key is dropped.
-    pub fn put(&mut self, sa: &Sa) {
-        self.remove(sa.slot);
-        let sa = without_key(sa);
+    /// Takes an SA in, or replaces the one in its slot, which is returned; its key is dropped.
+    pub fn put(&mut self, sa: &Sa) -> Option<Box<Sa>> {
+        let before = self.remove(sa.slot);
+        let sa = Box::new(without_key(sa));
         self.by_spi.entry(sa.spi).or_default().push(sa.slot);
         self.by_reqid.entry(sa.reqid).or_default().push(sa.slot);
         self.deadlines.extend(lifetime::next_deadline_ns(&sa, false).map(|ns| (ns, sa.slot)));
         self.by_slot.insert(sa.slot, sa);
+        before
     }
 
     /// Forgets an SA.
-    pub fn remove(&mut self, slot: Slot) -> Option<Sa> {
+    pub fn remove(&mut self, slot: Slot) -> Option<Box<Sa>> {
         let sa = self.by_slot.remove(&slot)?;
         let told = self.soft_told.remove(&slot);
         if let Some(ns) = lifetime::next_deadline_ns(&sa, told) {
@@ -71,17 +73,17 @@ impl Sas {
 
     /// Returns the SA in `slot`.
     pub fn get(&self, slot: Slot) -> Option<&Sa> {
-        self.by_slot.get(&slot)
+        self.by_slot.get(&slot).map(Box::as_ref)
     }
 
     /// Returns every SA, by slot, from `from` on.
     pub fn from(&self, from: u32) -> impl Iterator<Item = &Sa> {
-        Slot::new(from).into_iter().flat_map(|from| self.by_slot.range(from..)).map(|(_, sa)| sa)
+        Slot::new(from).into_iter().flat_map(|from| self.by_slot.range(from..)).map(|(_, sa)| &**sa)
     }
 
     /// Returns every SA, by slot.
     pub fn all(&self) -> impl Iterator<Item = &Sa> {
-        self.by_slot.values()
+        self.by_slot.values().map(Box::as_ref)
     }
 
     /// Returns how many SAs there are.
@@ -96,18 +98,18 @@ impl Sas {
 
     /// Returns the SAs under `spi`.
     pub fn with_spi(&self, spi: Spi) -> impl Iterator<Item = &Sa> {
-        self.by_spi.get(&spi).into_iter().flatten().filter_map(|slot| self.by_slot.get(slot))
+        self.by_spi.get(&spi).into_iter().flatten().filter_map(|slot| self.get(*slot))
     }
 
     /// Returns the SAs with this reqid.
     pub fn with_reqid(&self, reqid: u32) -> impl Iterator<Item = &Sa> {
-        self.by_reqid.get(&reqid).into_iter().flatten().filter_map(|slot| self.by_slot.get(slot))
+        self.by_reqid.get(&reqid).into_iter().flatten().filter_map(|slot| self.get(*slot))
     }
 
     /// Returns the SAs that a policy's template asks for, in either direction of the policy.
     pub fn fitting<'a>(&'a self, template: &'a Template, if_id: IfId) -> impl Iterator<Item = &'a Sa> {
         let slots = self.by_reqid.get(&template.reqid).into_iter().flatten();
-        slots.filter_map(|slot| self.by_slot.get(slot)).filter(move |sa| {
+        slots.filter_map(|slot| self.get(*slot)).filter(move |sa| {
             sa.src == template.src && sa.dst == template.dst && sa.mode == template.mode && sa.if_id == if_id
         })
     }

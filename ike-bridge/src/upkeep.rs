@@ -23,8 +23,9 @@ impl Bridge {
     pub fn tick(&mut self, now_ns: u64) {
         self.follow_live(now_ns);
         self.read_events(now_ns);
-        let all: Vec<Slot> = self.sas.all().map(|sa| sa.slot).collect();
-        self.expire(&all, now_ns);
+        let is_due = |sa: &&Sa| !matches!(self.due(sa, now_ns), Due::Nothing);
+        let due: Vec<Slot> = self.sas.all().filter(is_due).map(|sa| sa.slot).collect();
+        self.expire(&due, now_ns);
         self.expire_reservations(now_ns);
         self.run_sweep(now_ns);
     }
@@ -94,12 +95,16 @@ impl Bridge {
         self.emit(output);
     }
 
+    fn due(&self, sa: &Sa, now_ns: u64) -> Due {
+        lifetime::due(sa, self.usage(sa).unwrap_or_default(), now_ns)
+    }
+
     /// Tells owners of soft limits reached and ends SAs at their hard limits.
     fn expire(&mut self, slots: &[Slot], now_ns: u64) {
         let mut ended = Vec::new();
         for &slot in slots {
             let Some(sa) = self.sas.get(slot) else { continue };
-            match lifetime::due(sa, self.usage(sa).unwrap_or_default(), now_ns) {
+            match self.due(sa, now_ns) {
                 Due::Nothing => {}
                 Due::Soft(cause) => {
                     let sa = sa.clone();

@@ -1,6 +1,7 @@
 //! Integers that mean something: slots, SPIs, interface ids, owners, generations and instance ids.
 //! All are in host byte order; none can hold a value its record may not hold.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -104,7 +105,7 @@ impl SaUid {
     /// Errors: [`crate::Error::Random`] when the system gives no randomness.
     pub fn random() -> Result<Self, crate::Error> {
         loop {
-            if let Some(uid) = Self::new(random_u64()?) {
+            if let Some(uid) = Self::new(drawn_u64()?) {
                 return Ok(uid);
             }
         }
@@ -149,6 +150,23 @@ impl fmt::Display for InstanceId {
 /// The kernel's boot id; a segment of another boot is empty.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BootId(pub [u64; 2]);
+
+/// Returns a random number of those drawn together: a call of the system for each takes longer than all else about it.
+fn drawn_u64() -> Result<u64, crate::Error> {
+    thread_local! {
+        static DRAWN: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    }
+    DRAWN.with_borrow_mut(|drawn| {
+        if drawn.is_empty() {
+            let mut octets = [[0; size_of::<u64>()]; DRAWN_TOGETHER];
+            getrandom::fill(octets.as_flattened_mut()).map_err(|_| crate::Error::Random)?;
+            drawn.extend(octets.map(u64::from_ne_bytes));
+        }
+        drawn.pop().ok_or(crate::Error::Random)
+    })
+}
+
+const DRAWN_TOGETHER: usize = 32;
 
 fn random_u64() -> Result<u64, crate::Error> {
     getrandom::u64().map_err(|_| crate::Error::Random)

@@ -2,7 +2,6 @@
 //!
 //! Workers use records and windows only, by atomics. What takes the inner lock is for the control thread.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -79,8 +78,35 @@ struct Control {
     arena: Arena,
     totals: Index,
     /// Slots set up by this process: workers may use them.
-    in_use: HashSet<Slot>,
+    in_use: Slots,
     hook: Option<Box<dyn FnMut(LiveStep) + Send>>,
+}
+
+/// A bit for each slot.
+struct Slots(Box<[u64]>);
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self(vec![0; SA_SLOTS.div_ceil(u64::BITS) as usize].into())
+    }
+}
+
+impl Slots {
+    const fn place(slot: Slot) -> (usize, u64) {
+        ((slot.index() / u64::BITS) as usize, 1 << (slot.index() % u64::BITS))
+    }
+
+    fn has(&self, slot: Slot) -> bool {
+        let (word, bit) = Self::place(slot);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    fn put(&mut self, slot: Slot, is_in: bool) {
+        let (word, bit) = Self::place(slot);
+        if let Some(word) = self.0.get_mut(word) {
+            *word = if is_in { *word | bit } else { *word & !bit };
+        }
+    }
 }
 
 impl Live {
@@ -102,7 +128,7 @@ impl Live {
         let control = Control {
             arena: rebuild(&shape)?,
             totals: Index::new(&shape)?,
-            in_use: HashSet::new(),
+            in_use: Slots::default(),
             hook: None,
         };
         let header = shape.header()?;
@@ -154,7 +180,7 @@ impl Live {
         // Looking at a record that never had memory would give it some, or SIGBUS on a full tmpfs.
         self.shape.provide_record(new.slot)?;
         let found = self.shape.record(new.slot)?.uid.load(Ordering::Acquire);
-        let used = in_use.contains(&new.slot);
+        let used = in_use.has(new.slot);
         match SaUid::new(found).filter(|found| *found != new.uid) {
             Some(_) if used => return Err(Error::OtherSa { slot: new.slot, uid: new.uid, found }),
             // Left behind by an earlier engine: its counters belong to the totals.
@@ -164,7 +190,7 @@ impl Live {
         self.shape.header()?.records_used.fetch_max(new.slot.index() + 1, Ordering::Release);
         let mut setup = Setup { shape: &self.shape, arena, hook };
         let (outcome, place) = setup.run(new, used, preset)?;
-        in_use.insert(new.slot);
+        in_use.put(new.slot, true);
         Ok((outcome, RingRef { slot: new.slot, place }))
     }
 
@@ -188,7 +214,7 @@ impl Live {
         };
         if self.shape.has_record(slot) && self.shape.record(slot)?.uid.load(Ordering::Acquire) == uid.get() {
             retire(&self.shape, arena, totals, slot, uid, hook)?;
-            in_use.remove(&slot);
+            in_use.put(slot, false);
         }
         Ok(())
     }

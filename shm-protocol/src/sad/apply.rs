@@ -51,10 +51,11 @@ fn fill(shape: &Shape, plan: &Plan, hook: Hook<'_>) -> Result<(), Error> {
     for (at, entry) in (0..).zip(&plan.entries) {
         let words = shape.redo(at)?;
         let source = [join(entry.kind, entry.index), entry.sequence];
-        let source = source.iter().chain(entry.words.iter().skip(1));
+        let record = entry.record.words();
+        let source = source.iter().chain(record.iter().skip(1));
         for (done, (word, value)) in words.iter().zip(source).enumerate() {
             word.store(*value, Ordering::Relaxed);
-            if done == SA_WORDS / 2 {
+            if done == record.len() / 2 {
                 hook(Step::RedoEntryHalf);
             }
         }
@@ -151,7 +152,8 @@ fn record(shape: &Shape, entry: &[AtomicU64], hook: Hook<'_>) -> Result<(), Erro
 fn wipe(shape: &Shape, hook: Hook<'_>) -> Result<(), Error> {
     let header = shape.header()?;
     let limit = u32::try_from(MAX_CHANGES).unwrap_or(u32::MAX);
-    if header.redo_state.load(Ordering::Relaxed) == FILLING {
+    let filling = header.redo_state.load(Ordering::Relaxed) == FILLING;
+    if filling {
         // A writer killed while filling has not stored its count: then all are wiped.
         header.redo_count.store(limit, Ordering::Relaxed);
     }
@@ -161,6 +163,10 @@ fn wipe(shape: &Shape, hook: Hook<'_>) -> Result<(), Error> {
     hook(Step::RedoWiping);
     for at in 0..count {
         let words = shape.redo(at)?;
+        let what = words.first().map_or(0, |what| what.load(Ordering::Relaxed));
+        // Behind a policy its entry was never written. One that is half wiped does not say any more what it was.
+        let is_policy = !filling && split(what).0 == kind::POLICY;
+        let words = words.get(..if is_policy { POLICY_WORDS + 1 } else { words.len() }).unwrap_or(words);
         for (done, word) in words.iter().enumerate() {
             word.store(0, Ordering::Relaxed);
             if done == words.len() / 2 {

@@ -1,13 +1,12 @@
 //! What a transaction would write, worked out and checked before anything is touched.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::reader::{SadReader, copy_words};
 use super::transaction::{Change, Transaction};
-use super::{MAX_CHANGES, RecordWords, blank, kind};
+use super::{MAX_CHANGES, POLICY_WORDS, RecordWords, blank, kind};
 use crate::error::Error;
 use crate::ids::{Generation, InstanceId, PolicySlot, Slot, Spi};
 use crate::layout::{PolicyImage, SaImage, SadHeader};
@@ -21,7 +20,26 @@ pub(super) struct Entry {
     pub(super) index: u32,
     /// The sequence word when the record is done: even.
     pub(super) sequence: u64,
-    pub(super) words: RecordWords,
+    pub(super) record: Record,
+}
+
+/// What is to be written.
+pub(super) enum Record {
+    Sa(RecordWords),
+    Policy(Box<[u64; POLICY_WORDS]>),
+    /// Nothing: the header says it.
+    Instance,
+}
+
+impl Record {
+    /// Returns the words, the sequence word's place first.
+    pub(super) fn words(&self) -> &[u64] {
+        match self {
+            Self::Sa(words) => words.as_slice(),
+            Self::Policy(words) => words.as_slice(),
+            Self::Instance => &[],
+        }
+    }
 }
 
 /// Everything one transaction writes.
@@ -57,23 +75,28 @@ impl Plan {
             instance: reader.instance(),
             removed_sas: 0,
         };
-        let mut named = HashSet::with_capacity(changes);
         for change in &transaction.changes {
             let entry = match change {
                 Change::Slot { slot, occupant, freed_ns } => plan.slot(reader, *slot, occupant, *freed_ns)?,
                 Change::Policy { slot, policy } => plan.policy(reader, *slot, policy.as_ref())?,
                 Change::Instance(instance) => {
                     plan.instance = *instance;
-                    Entry { kind: kind::INSTANCE, index: 0, sequence: 0, words: blank() }
+                    Entry { kind: kind::INSTANCE, index: 0, sequence: 0, record: Record::Instance }
                 }
             };
-            if !named.insert((entry.kind, entry.index)) {
-                return Err(Error::ChangedTwice { index: entry.index });
-            }
             plan.entries.push(entry);
         }
+        plan.check_names()?;
         plan.admit(reader, header)?;
         Ok(plan)
+    }
+
+    /// Refuses two changes of one record.
+    fn check_names(&self) -> Result<(), Error> {
+        let mut names: Vec<(u32, u32)> = self.entries.iter().map(|entry| (entry.kind, entry.index)).collect();
+        names.sort_unstable();
+        let twice = names.iter().zip(names.iter().skip(1)).find(|(one, next)| one == next);
+        twice.map_or(Ok(()), |(name, _)| Err(Error::ChangedTwice { index: name.1 }))
     }
 
     fn slot(
@@ -84,7 +107,8 @@ impl Plan {
         freed_ns: u64,
     ) -> Result<Entry, Error> {
         reader.shape.provide_sa(slot.index())?;
-        let (before, sequence) = before(reader.shape.sa(slot.index())?);
+        let mut before = blank();
+        let sequence = copy_before(reader.shape.sa(slot.index())?, before.as_mut_slice());
         let damaged = |_| Error::SaField { slot, field: "size", value: 0 };
         let before = SaImage::ref_from_bytes(before.as_bytes()).map_err(damaged)?;
         let history = history(before, occupant, freed_ns);
@@ -106,7 +130,7 @@ impl Plan {
         if before.state == record::sa::INSTALLED && image.state != record::sa::INSTALLED {
             self.removed_sas += 1;
         }
-        Ok(Entry { kind: kind::SA, index: slot.index(), sequence, words })
+        Ok(Entry { kind: kind::SA, index: slot.index(), sequence, record: Record::Sa(words) })
     }
 
     fn policy(
@@ -116,11 +140,12 @@ impl Plan {
         policy: Option<&Policy>,
     ) -> Result<Entry, Error> {
         reader.shape.provide_policy(slot.index())?;
-        let (before, sequence) = before(reader.shape.policy(slot.index())?);
+        let mut before = [0; POLICY_WORDS];
+        let sequence = copy_before(reader.shape.policy(slot.index())?, &mut before);
         let bad = |field, value| Error::PolicyField { slot, field, value };
-        let (before, _) = PolicyImage::ref_from_prefix(before.as_bytes()).map_err(|_| bad("size", 0))?;
-        let mut words = blank();
-        let (image, _) = PolicyImage::mut_from_prefix(words.as_mut_bytes()).map_err(|_| bad("size", 0))?;
+        let before = PolicyImage::ref_from_bytes(before.as_bytes()).map_err(|_| bad("size", 0))?;
+        let mut words = Box::new([0; POLICY_WORDS]);
+        let image = PolicyImage::mut_from_bytes(words.as_mut_bytes()).map_err(|_| bad("size", 0))?;
         record::policy::encode(policy, self.generation, image);
         let read = record::policy::decode(slot, image).map_err(|found| bad(found.field, found.value))?;
         if read.as_ref() != policy {
@@ -129,7 +154,7 @@ impl Plan {
         self.policy_count = self.policy_count + u32::from(image.state != record::policy::EMPTY)
             - u32::from(before.state != record::policy::EMPTY).min(self.policy_count);
         self.policy_used = self.policy_used.max(slot.index() + 1);
-        Ok(Entry { kind: kind::POLICY, index: slot.index(), sequence, words })
+        Ok(Entry { kind: kind::POLICY, index: slot.index(), sequence, record: Record::Policy(words) })
     }
 
     /// Refuses growth beyond the admission limits, and another instance while SAs are left.
@@ -145,8 +170,8 @@ impl Plan {
         // SAs that run on no segment yet have used no number: they may run on the first one there is.
         if self.instance != reader.instance() && !reader.instance().is_none() {
             let installs = |entry: &&Entry| {
-                SaImage::ref_from_bytes(entry.words.as_bytes())
-                    .is_ok_and(|image| entry.kind == kind::SA && image.state == record::sa::INSTALLED)
+                SaImage::ref_from_bytes(entry.record.words().as_bytes())
+                    .is_ok_and(|image| image.state == record::sa::INSTALLED)
             };
             let sas = installed(reader)?.saturating_sub(self.removed_sas);
             // Those that this transaction installs run on the new instance only if none was there before.
@@ -159,18 +184,18 @@ impl Plan {
     }
 }
 
-/// Copies a record as it is now and says what its sequence word will be.
-fn before(words: &[std::sync::atomic::AtomicU64]) -> (RecordWords, u64) {
-    let mut out = blank();
-    copy_words(words, &mut out);
+/// Copies a record as it is now and returns what its sequence word will be.
+fn copy_before(words: &[std::sync::atomic::AtomicU64], out: &mut [u64]) -> u64 {
+    copy_words(words, out);
     let sequence = out.first().copied().unwrap_or(0);
-    (out, (sequence | 1).wrapping_add(1))
+    (sequence | 1).wrapping_add(1)
 }
 
 fn installed(reader: &SadReader) -> Result<u32, Error> {
     let mut count = 0;
     for index in (0..reader.sa_slots_used()).filter(|index| reader.shape.has_sa(*index)) {
-        let (words, _) = before(reader.shape.sa(index)?);
+        let mut words = blank();
+        copy_words(reader.shape.sa(index)?, words.as_mut_slice());
         let image = SaImage::ref_from_bytes(words.as_bytes());
         count += u32::from(image.is_ok_and(|image| image.state == record::sa::INSTALLED));
     }

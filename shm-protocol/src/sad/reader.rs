@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::shape::{KIND, Shape};
-use super::{MAX_CHANGES, RecordWords, blank, kind};
+use super::{MAX_CHANGES, POLICY_WORDS, blank, kind};
 use crate::error::Error;
 use crate::ids::{Generation, InstanceId, PolicySlot, SA_SLOTS, Slot};
-use crate::layout::{POLICY_OCTETS, PolicyImage, SaImage};
+use crate::layout::{PolicyImage, SaImage};
 use crate::lock;
 use crate::map::Access;
 use crate::place::RuntimeDir;
@@ -166,7 +166,8 @@ impl SadReader {
             let (occupant, history) = (Occupant::Empty, SpiHistory::default());
             return Ok(SlotContents { slot, occupant, history, generation: Generation::default() });
         }
-        let words = self.copy(self.shape.sa(slot.index())?, slot.index())?;
+        let mut words = blank();
+        self.copy(self.shape.sa(slot.index())?, slot.index(), words.as_mut_slice())?;
         let image =
             SaImage::ref_from_bytes(words.as_bytes()).map_err(|_| Error::Torn { index: slot.index() })?;
         record::sa::decode(slot, image).map_err(|bad| Error::SaField {
@@ -181,9 +182,10 @@ impl SadReader {
         if !self.shape.has_policy(slot.index()) {
             return Ok(None);
         }
-        let words = self.copy(self.shape.policy(slot.index())?, slot.index())?;
-        let (image, _) = PolicyImage::ref_from_prefix(words.as_bytes())
-            .map_err(|_| Error::Torn { index: slot.index() })?;
+        let mut words = [0; POLICY_WORDS];
+        self.copy(self.shape.policy(slot.index())?, slot.index(), &mut words)?;
+        let image =
+            PolicyImage::ref_from_bytes(words.as_bytes()).map_err(|_| Error::Torn { index: slot.index() })?;
         record::policy::decode(slot, image).map_err(|bad| Error::PolicyField {
             slot,
             field: bad.field,
@@ -223,8 +225,7 @@ impl SadReader {
     }
 
     /// Copies a record whose sequence word was even and unchanged.
-    fn copy(&self, words: &[AtomicU64], index: u32) -> Result<RecordWords, Error> {
-        let mut out = blank();
+    fn copy(&self, words: &[AtomicU64], index: u32, out: &mut [u64]) -> Result<(), Error> {
         let Some((sequence, _)) = words.split_first() else { return Err(Error::Torn { index }) };
         for _ in 0..TRIES {
             let before = sequence.load(Ordering::Relaxed);
@@ -232,10 +233,10 @@ impl SadReader {
             if self.checked && before % 2 == 1 {
                 break;
             }
-            copy_words(words, &mut out);
+            copy_words(words, out);
             fence(Ordering::Acquire);
             if !self.checked || sequence.load(Ordering::Relaxed) == before {
-                return Ok(out);
+                return Ok(());
             }
         }
         Err(Error::Torn { index })
@@ -243,7 +244,7 @@ impl SadReader {
 }
 
 /// Copies what this release knows of a record, word by word.
-pub(super) fn copy_words(words: &[AtomicU64], out: &mut RecordWords) {
+pub(super) fn copy_words(words: &[AtomicU64], out: &mut [u64]) {
     for (place, word) in out.iter_mut().zip(words) {
         *place = word.load(Ordering::Relaxed);
     }
@@ -269,5 +270,3 @@ pub(super) fn join(kind: u32, index: u32) -> u64 {
 pub(super) fn split(what: u64) -> (u32, u32) {
     (what as u32, (what >> 32) as u32)
 }
-
-const _: () = assert!(POLICY_OCTETS <= crate::layout::SA_OCTETS);

@@ -23,6 +23,11 @@ impl Transaction {
         Self::default()
     }
 
+    /// Returns an empty one with room for as many changes.
+    pub fn with_capacity(changes: usize) -> Self {
+        Self { changes: Vec::with_capacity(changes) }
+    }
+
     /// Puts an SA into its slot, over whatever stands there (add, update, larval to SA).
     pub fn put_sa(&mut self, sa: &Sa) -> &mut Self {
         let occupant = Occupant::Sa(Box::new(sa.clone()));
