@@ -11,6 +11,7 @@ use shm_protocol::sa::Direction as SaDirection;
 
 use super::convert;
 use super::index::{Asking, Hosts, Index, Traits};
+use super::sparse::Sparse;
 use crate::path::shared::Limit;
 use crate::tables::Tables;
 use crate::tables::epochs::{Epochs, Host};
@@ -48,7 +49,7 @@ impl<K> Entry<K> {
 
 /// See the module's text.
 pub(super) struct Book<K> {
-    policies: BTreeMap<u32, Entry<K>>,
+    policies: Sparse<Entry<K>>,
     index: Index,
     /// Policies whose SAs are to be found anew.
     stale: BTreeSet<u32>,
@@ -59,7 +60,7 @@ pub(super) struct Book<K> {
 impl<K> Default for Book<K> {
     fn default() -> Self {
         Self {
-            policies: BTreeMap::new(),
+            policies: Sparse::default(),
             index: Index::default(),
             stale: BTreeSet::new(),
             reported: BTreeMap::new(),
@@ -79,7 +80,7 @@ impl<K> Book<K> {
 
     /// Returns the interface id of a policy.
     pub(super) fn policy_if_id(&self, slot: u32) -> Option<IfId> {
-        self.policies.get(&slot).map(|entry| entry.if_id)
+        self.policies.get(slot).map(|entry| entry.if_id)
     }
 
     /// Notes an SA that is put into the tables.
@@ -128,12 +129,12 @@ impl<K> Book<K> {
             let policy = Arc::new(convert::policy(slot, record)?);
             Some(Entry { if_id, direction, policy, listed: false })
         });
-        match (self.policies.get(&slot), &new) {
+        match (self.policies.get(slot), &new) {
             (None, None) => return false,
             (Some(old), Some(new)) if same(old, new) => return false,
             _ => {}
         }
-        if let Some(old) = self.policies.remove(&slot) {
+        if let Some(old) = self.policies.remove(slot) {
             self.unlink_policy(&old, tables);
         }
         if let Some(new) = new {
@@ -169,7 +170,7 @@ impl<K> Book<K> {
     /// Finds the SAs of the policies that may have others since the last call.
     pub(super) fn rebuild_policies(&mut self, tables: &mut Tables<K>) {
         for slot in std::mem::take(&mut self.stale) {
-            let Some(entry) = self.policies.get_mut(&slot) else { continue };
+            let Some(entry) = self.policies.get_mut(slot) else { continue };
             let Some(asking) = entry.asking() else { continue };
             let sas = fitting(self.index.serving(&asking), asking.template, &entry.policy, tables);
             let action = Action::Protect(*asking.template, sas.into());
@@ -189,7 +190,7 @@ impl<K> Book<K> {
 
 /// Returns the outbound SAs that can serve a policy, newest first.
 fn fitting<K>(
-    found: BTreeSet<u32>,
+    found: Vec<u32>,
     template: &Template,
     policy: &Policy<K>,
     tables: &Tables<K>,

@@ -1,17 +1,16 @@
 //! Which policies an SA may serve and which SAs may serve a policy, without looking at the others.
 //!
 //! A template names both outer ends or leaves them open: policies stand under the one key or the other, SAs under both.
-//! Under a key they stand by reqid and by the remote host they are about, where that is one: thousands of road-warriors
-//! can share an address, even a reqid. A key is a hash, and a template may name more, so what is found may not fit.
+//! Under a key they stand by the remote host they are about, where that is one: thousands of road-warriors can share an
+//! address, even a reqid. A key is a hash, and a template may name more, so what is found may not fit.
 
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
-use std::ops::Bound::{Excluded, Unbounded};
 
 use arrayvec::ArrayVec;
 use esp::IfId;
 
+use super::buckets::Buckets;
 use crate::tables::epochs::Host;
 use crate::tables::policy::Template;
 use crate::tables::sa::SELECTORS;
@@ -40,28 +39,36 @@ pub(super) struct Asking<'a> {
     pub(super) host: Option<Host>,
 }
 
-/// Key, reqid, remote host, slot: an SA knows the reqid of what it serves, and may be about several hosts or any.
-type PolicyPlace = (u64, u32, Option<Host>, u32);
-/// Key, remote host, reqid, slot: a policy knows its host, and may ask for any reqid.
-type SaPlace = (u64, Option<Host>, u32, u32);
+/// Remote host and slot: an SA knows the reqid of what it serves, and may be about several hosts or any.
+type PolicyPlace = (Option<Host>, u32);
+/// Remote host, reqid, slot: a policy knows its host, and may ask for any reqid.
+type SaPlace = (Option<Host>, u32, u32);
 
 /// See the module's text.
 #[derive(Default)]
 pub(super) struct Index {
     hasher: RandomState,
-    policies: BTreeSet<PolicyPlace>,
+    /// By key and reqid.
+    policies: Buckets<PolicyPlace>,
     /// Policies that leave an end open; on most gateways none.
     open_policies: usize,
     /// Outbound SAs: what a policy says of inbound ones is held against each packet's own.
-    sas: BTreeSet<SaPlace>,
+    sas: Buckets<SaPlace>,
 }
 
 /// The reqid of a template that asks for none.
 const ANY_REQID: u32 = 0;
 
+/// What an SA or a template says of the outer ends.
+type Ends = Option<(IpAddr, IpAddr)>;
+
 impl Index {
-    fn key(&self, outbound: bool, if_id: IfId, ends: Option<(IpAddr, IpAddr)>) -> u64 {
+    fn key(&self, outbound: bool, if_id: IfId, ends: Ends) -> u64 {
         self.hasher.hash_one((outbound, if_id.0, ends))
+    }
+
+    fn key_with(&self, outbound: bool, if_id: IfId, ends: Ends, reqid: u32) -> u64 {
+        self.hasher.hash_one((outbound, if_id.0, ends, reqid))
     }
 
     /// Returns the keys of templates that name the ends of an SA, and of those that leave them open.
@@ -69,77 +76,75 @@ impl Index {
         [Some((sa.src, sa.dst)), None].map(|ends| self.key(sa.outbound, sa.if_id, ends))
     }
 
-    fn place(&self, policy: &Asking<'_>) -> PolicyPlace {
-        let key = self.key(policy.outbound, policy.if_id, ends(policy.template));
-        (key, policy.template.reqid, policy.host, policy.slot)
+    fn place(&self, policy: &Asking<'_>) -> (u64, PolicyPlace) {
+        let Asking { slot, outbound, if_id, template, host } = *policy;
+        (self.key_with(outbound, if_id, ends(template), template.reqid), (host, slot))
     }
 
     /// Notes a policy.
     pub(super) fn put_policy(&mut self, policy: &Asking<'_>) {
-        self.policies.insert(self.place(policy));
+        let (key, place) = self.place(policy);
+        self.policies.insert(key, place);
         self.open_policies += usize::from(ends(policy.template).is_none());
     }
 
     /// Forgets a policy that was noted.
     pub(super) fn remove_policy(&mut self, policy: &Asking<'_>) {
-        self.policies.remove(&self.place(policy));
+        let (key, place) = self.place(policy);
+        self.policies.remove(key, &place);
         self.open_policies -= usize::from(ends(policy.template).is_none());
     }
 
     /// Notes an outbound SA.
     pub(super) fn put_sa(&mut self, slot: u32, sa: &Traits, hosts: &Hosts) {
         for key in self.keys(sa) {
-            self.sas.extend(each(hosts).map(|host| (key, host, sa.reqid, slot)));
+            each(hosts).for_each(|host| self.sas.insert(key, (host, sa.reqid, slot)));
         }
     }
 
     /// Forgets an outbound SA.
     pub(super) fn remove_sa(&mut self, slot: u32, sa: &Traits, hosts: &Hosts) {
         for key in self.keys(sa) {
-            for host in each(hosts) {
-                self.sas.remove(&(key, host, sa.reqid, slot));
-            }
+            each(hosts).for_each(|host| self.sas.remove(key, &(host, sa.reqid, slot)));
         }
     }
 
     /// Calls `visit` with each policy that an SA may serve and the host the policy is about.
     pub(super) fn served(&self, sa: &Traits, hosts: &Hosts, mut visit: impl FnMut(u32, Option<Host>)) {
-        let keys = self.keys(sa).into_iter().take(if self.open_policies > 0 { 2 } else { 1 });
+        let all = [Some((sa.src, sa.dst)), None].into_iter().take(if self.open_policies > 0 { 2 } else { 1 });
         let reqids = [sa.reqid, ANY_REQID].into_iter().take(if sa.reqid == ANY_REQID { 1 } else { 2 });
-        for (key, reqid) in keys.flat_map(|key| reqids.clone().map(move |reqid| (key, reqid))) {
-            let mut visit = |place: &PolicyPlace| visit(place.3, place.2);
+        for (ends, reqid) in all.flat_map(|ends| reqids.clone().map(move |reqid| (ends, reqid))) {
+            let key = self.key_with(sa.outbound, sa.if_id, ends, reqid);
+            let mut visit = |place: &PolicyPlace| visit(place.1, place.0);
             if hosts.is_empty() {
-                let all = self.policies.range((key, reqid, None, 0)..);
-                all.take_while(|place| (place.0, place.1) == (key, reqid)).for_each(&mut visit);
+                self.policies.all(key).for_each(&mut visit);
                 continue;
             }
             for host in hosts.iter().map(|host| Some(*host)).chain([None]) {
-                let of_host = (key, reqid, host, 0)..=(key, reqid, host, u32::MAX);
-                self.policies.range(of_host).for_each(&mut visit);
+                self.policies.range(key, (host, 0)..=(host, u32::MAX)).for_each(&mut visit);
             }
         }
     }
 
-    /// Returns the slots of the outbound SAs that may serve a policy.
-    pub(super) fn serving(&self, policy: &Asking<'_>) -> BTreeSet<u32> {
-        let (key, reqid, ..) = self.place(policy);
+    /// Returns the slots of the outbound SAs that may serve a policy, each once.
+    pub(super) fn serving(&self, policy: &Asking<'_>) -> Vec<u32> {
+        let key = self.key(policy.outbound, policy.if_id, ends(policy.template));
+        let reqid = policy.template.reqid;
         let (least, most) = if reqid == ANY_REQID { (0, u32::MAX) } else { (reqid, reqid) };
-        let of = |host| self.sas.range((key, host, least, 0)..=(key, host, most, u32::MAX));
-        let of_any = of(None);
-        let slot = |place: &SaPlace| place.3;
-        match policy.host {
-            Some(_) => of_any.chain(of(policy.host)).map(slot).collect(),
-            None => {
-                let of_one = self.sas.range((Excluded((key, None, u32::MAX, u32::MAX)), Unbounded));
-                let of_one = of_one.take_while(|place| place.0 == key);
-                of_any.chain(of_one.filter(|place| (least..=most).contains(&place.2))).map(slot).collect()
-            }
-        }
+        let of = |host| self.sas.range(key, (host, least, 0)..=(host, most, u32::MAX));
+        let slot = |place: &SaPlace| place.2;
+        let mut slots: Vec<u32> = match policy.host {
+            Some(_) => of(None).chain(of(policy.host)).map(slot).collect(),
+            None => self.sas.all(key).filter(|place| (least..=most).contains(&place.1)).map(slot).collect(),
+        };
+        slots.sort_unstable();
+        slots.dedup();
+        slots
     }
 }
 
 /// Returns the ends a template names, if it names both.
-fn ends(template: &Template) -> Option<(IpAddr, IpAddr)> {
+fn ends(template: &Template) -> Ends {
     let Template { src, dst, .. } = *template;
     (!src.is_unspecified() && !dst.is_unspecified()).then_some((src, dst))
 }

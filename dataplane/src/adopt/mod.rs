@@ -5,12 +5,14 @@
 //! up again in `live` before every worker has let go of the old SA.
 
 mod book;
+mod buckets;
 mod build;
 mod convert;
 mod events;
 mod hops;
 mod index;
 mod leaving;
+mod sparse;
 mod ways;
 
 use std::collections::VecDeque;
@@ -38,8 +40,11 @@ const CHANGES_PER_STEP: usize = 256;
 const RETIRED_PER_STEP: usize = 256;
 /// Records looked at in a call after a full scan.
 const SWEPT_PER_STEP: u32 = 4096;
-/// How often workers are given new tables while there are changes at hand.
+/// How often workers are given new tables while there are changes at hand, or many have just been taken up: what the
+/// workers have is copied when it changes, and of what changes often a copy now and then does.
 const PUBLISH_INTERVAL_NS: u64 = 5_000_000;
+/// Changes between two snapshots from which they are many: somebody loads, and the next ones are on their way.
+const MANY: usize = 64;
 /// The same in a full scan, which comes to its policies last.
 const SCAN_PUBLISH_INTERVAL_NS: u64 = 100_000_000;
 /// How often the files behind the maps are looked at.
@@ -78,6 +83,10 @@ pub struct Adopter<S: KeySchedule> {
     /// The next snapshot, as far as it is made.
     tables: Tables<S::Key>,
     dirty: bool,
+    /// Changes taken up since the newest snapshot.
+    unpublished: usize,
+    /// Whether there were many before it.
+    many: bool,
     book: Book<S::Key>,
     todo: VecDeque<Change>,
     found: Vec<Change>,
@@ -110,6 +119,8 @@ impl<S: KeySchedule> Adopter<S> {
             publisher,
             tables: Tables::new(topology),
             dirty: false,
+            unpublished: 0,
+            many: false,
             book: Book::default(),
             todo: VecDeque::new(),
             found: Vec::new(),
@@ -136,6 +147,7 @@ impl<S: KeySchedule> Adopter<S> {
         self.retire();
         self.gather();
         let (records, done) = self.work();
+        self.unpublished += done;
         self.book.rebuild_policies(&mut self.tables);
         // What has to be visited again waits for a writer or a worker: to look at once would be to look in vain.
         let more = done > 0 && !self.todo.is_empty();
@@ -311,15 +323,16 @@ impl<S: KeySchedule> Adopter<S> {
         }
     }
 
-    /// Lets the workers see what changed; of many changes, with `more` to come at once, some at a time: what no snapshot
-    /// shares yet is changed without a copy.
+    /// Lets the workers see what changed; of many changes, with `more` to come at once or soon, some at a time: what no
+    /// snapshot shares yet is changed without a copy.
     fn publish(&mut self, now_ns: u64, more: bool) -> bool {
         self.publisher.collect();
-        if !self.dirty || more && now_ns < self.next_publish_ns {
+        if !self.dirty || (more || self.many) && now_ns < self.next_publish_ns {
             return false;
         }
         self.publisher.publish(Arc::new(self.tables.clone()));
         self.dirty = false;
+        self.many = std::mem::take(&mut self.unpublished) >= MANY;
         let scanning = self.unswept.is_some();
         let interval_ns = if scanning { SCAN_PUBLISH_INTERVAL_NS } else { PUBLISH_INTERVAL_NS };
         self.next_publish_ns = now_ns.saturating_add(interval_ns);
@@ -328,7 +341,7 @@ impl<S: KeySchedule> Adopter<S> {
 
     /// Tells the bridge how far every worker is.
     fn acknowledge(&mut self) {
-        if self.todo.is_empty() && self.sad.is_some() && self.publisher.settled() {
+        if self.todo.is_empty() && !self.dirty && self.sad.is_some() && self.publisher.settled() {
             if let Some(from) = self.unswept.filter(|_| self.leaving.is_empty()) {
                 self.sweep(from);
             }

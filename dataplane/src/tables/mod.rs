@@ -11,7 +11,7 @@ pub mod sa;
 pub mod slots;
 pub mod spd;
 pub mod topology;
-mod trie;
+pub(crate) mod trie;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -12,8 +12,8 @@ const STEP_BITS: u32 = 5;
 const WIDTH: usize = 1 << STEP_BITS;
 /// Branches on the way to a leaf at most: by then every bit of the hash is used up.
 const MOST_BRANCHES: u32 = u64::BITS.div_ceil(STEP_BITS);
-/// Values a leaf may hold before it is split, unless they all have one hash.
-const LEAF: usize = 8;
+/// Values a leaf may hold before it is split, unless they all have one hash and if its owner does not say otherwise.
+const FEW: usize = 8;
 
 #[derive(Clone, Debug)]
 struct Entry<V> {
@@ -25,43 +25,43 @@ struct Entry<V> {
 #[derive(Clone, Debug)]
 enum Node<V> {
     Empty,
+    /// Sorted by hash.
     Leaf(Arc<[Entry<V>]>),
     Branch(Arc<[Self; WIDTH]>),
 }
 
 /// See the module's text.
 #[derive(Clone, Debug)]
-pub(super) struct Trie<V> {
+pub(crate) struct Trie<V, const LEAF: usize = FEW> {
     root: Node<V>,
     len: usize,
 }
 
-impl<V> Default for Trie<V> {
+impl<V, const LEAF: usize> Default for Trie<V, LEAF> {
     fn default() -> Self {
         Self { root: Node::Empty, len: 0 }
     }
 }
 
-impl<V> Trie<V> {
+impl<V, const LEAF: usize> Trie<V, LEAF> {
     /// Number of values.
     #[must_use]
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there is no value.
     #[must_use]
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Walks over the values of a hash, in the order [`Self::insert`] gave them.
     #[inline]
-    pub(super) fn get(&self, hash: u64) -> impl Iterator<Item = &V> {
-        self.leaf(hash)
-            .iter()
-            .filter(move |entry| entry.hash == hash)
-            .filter_map(|entry| entry.value.as_ref())
+    pub(crate) fn get(&self, hash: u64) -> impl Iterator<Item = &V> {
+        let leaf = self.leaf(hash);
+        let from = leaf.get(first_of(leaf, hash)..).unwrap_or_default();
+        from.iter().take_while(move |entry| entry.hash == hash).filter_map(|entry| entry.value.as_ref())
     }
 
     #[inline]
@@ -83,16 +83,16 @@ impl<V> Trie<V> {
     }
 
     /// Walks over all values, those of one hash together.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &V> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &V> {
         let mut walk = Walk { leaf: [].iter(), branches: ArrayVec::new() };
         walk.enter(&self.root);
         walk
     }
 }
 
-impl<V: Clone> Trie<V> {
+impl<V: Clone, const LEAF: usize> Trie<V, LEAF> {
     /// Adds a value, before the first of its hash that `follows` it.
-    pub(super) fn insert(&mut self, hash: u64, value: V, follows: impl Fn(&V) -> bool) {
+    pub(crate) fn insert(&mut self, hash: u64, value: V, follows: impl Fn(&V) -> bool) {
         let (mut node, mut depth) = (&mut self.root, 0);
         while let Node::Branch(nodes) = node {
             let Some(next) = Arc::make_mut(nodes).get_mut(index(hash >> (STEP_BITS * depth))) else { return };
@@ -102,15 +102,16 @@ impl<V: Clone> Trie<V> {
             Node::Leaf(entries) => moved(entries),
             Node::Empty | Node::Branch(_) => Vec::new(),
         };
-        let follows = |entry: &Entry<V>| entry.hash == hash && entry.value.as_ref().is_some_and(&follows);
-        let at = entries.iter().position(follows).unwrap_or(entries.len());
+        let first = first_of(&entries, hash);
+        let after = |entry: &Entry<V>| entry.hash != hash || entry.value.as_ref().is_some_and(&follows);
+        let at = entries.iter().skip(first).position(after).map_or(entries.len(), |at| first + at);
         entries.insert(at, Entry { hash, value: Some(value) });
-        *node = grown(entries, depth);
+        *node = grown(entries, depth, LEAF);
         self.len += 1;
     }
 
     /// Takes the first value of a hash out that `is` the one.
-    pub(super) fn remove(&mut self, hash: u64, is: impl Fn(&V) -> bool) -> Option<V> {
+    pub(crate) fn remove(&mut self, hash: u64, is: impl Fn(&V) -> bool) -> Option<V> {
         // Nothing is copied for a value that is not there.
         self.get(hash).find(|value| is(value))?;
         let taken = take(&mut self.root, hash, hash, &is);
@@ -119,7 +120,7 @@ impl<V: Clone> Trie<V> {
     }
 
     /// Changes the first value of a hash that `is` the one; false if there is none.
-    pub(super) fn change(&mut self, hash: u64, is: impl Fn(&V) -> bool, change: impl FnOnce(&mut V)) -> bool {
+    pub(crate) fn change(&mut self, hash: u64, is: impl Fn(&V) -> bool, change: impl FnOnce(&mut V)) -> bool {
         if !self.get(hash).any(&is) {
             return false;
         }
@@ -133,6 +134,12 @@ impl<V: Clone> Trie<V> {
         let mut values = of_hash.filter_map(|entry| entry.value.as_mut());
         values.find(|value| is(value)).map(change).is_some()
     }
+}
+
+/// Returns where the entries of a hash begin in a leaf, or would.
+#[inline]
+fn first_of<V>(leaf: &[Entry<V>], hash: u64) -> usize {
+    leaf.partition_point(|entry| entry.hash < hash)
 }
 
 /// Takes the entries of a leaf that is made anew: moved if no copy shares it.
@@ -151,9 +158,9 @@ fn moved<V: Clone>(leaf: &mut Arc<[Entry<V>]>) -> Vec<Entry<V>> {
 }
 
 /// Returns a node for entries that all come to it at this depth.
-fn grown<V: Clone>(entries: Vec<Entry<V>>, depth: u32) -> Node<V> {
+fn grown<V: Clone>(entries: Vec<Entry<V>>, depth: u32, most: usize) -> Node<V> {
     let alike = entries.iter().zip(entries.iter().skip(1)).all(|(one, other)| one.hash == other.hash);
-    if entries.len() <= LEAF || alike || depth == MOST_BRANCHES {
+    if entries.len() <= most || alike || depth == MOST_BRANCHES {
         return if entries.is_empty() { Node::Empty } else { Node::Leaf(entries.into()) };
     }
     let mut parts = [const { Vec::new() }; WIDTH];
@@ -162,7 +169,7 @@ fn grown<V: Clone>(entries: Vec<Entry<V>>, depth: u32) -> Node<V> {
             part.push(entry);
         }
     }
-    Node::Branch(Arc::new(parts.map(|part| grown(part, depth + 1))))
+    Node::Branch(Arc::new(parts.map(|part| grown(part, depth + 1, most))))
 }
 
 /// Takes a value out below a node; a branch that has nothing left goes too.
@@ -246,7 +253,7 @@ mod tests {
         fn it_holds_what_a_plain_table_holds_and_copies_keep_what_they_had(
             changes in proptest::collection::vec((hash(), 0..40_u8, any::<bool>()), 1..300)
         ) {
-            let mut trie = Trie::default();
+            let mut trie: Trie<_> = Trie::default();
             let mut plain: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
             let mut copy = (trie.clone(), plain.clone());
             for (at, (hash, value, put)) in changes.into_iter().enumerate() {
@@ -278,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_change_copies_one_path_and_shares_the_rest() {
-        let mut trie = Trie::default();
+        let mut trie: Trie<_> = Trie::default();
         for number in 0..4096_u64 {
             trie.insert(number, number, |_| false);
         }
@@ -295,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_out_leaves_no_node_behind() {
-        let mut trie = Trie::default();
+        let mut trie: Trie<_> = Trie::default();
         for number in 0..1000_u64 {
             trie.insert(number << 40, number, |_| false);
         }
