@@ -13,12 +13,7 @@ use esp::wire::{Family, FlowKey};
 
 use super::hash::{SEEDS, bits, fold, mix};
 use super::policy::Policy;
-use super::slots::Slots;
 use super::trie::Trie;
-
-/// Slots in a leaf before it is split: hundreds of policies that come at a time copy hundreds of leaves, which is cheap
-/// for numbers, and hardly any of the branches above, which is not.
-const LEAF: usize = 128;
 
 /// What selectors look at, as numbers; a shape is one too, with the bits set that are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,40 +70,45 @@ const fn fixed_port(range: PortRange) -> u16 {
 }
 
 /// The policies of one shape.
-#[derive(Clone, Debug)]
-struct Group {
+#[derive(Debug)]
+struct Group<K> {
     shape: Fields,
     /// No policy of the group has a lower priority value.
     least_priority: u32,
-    /// Their slots; those of one hash in the policies' order.
-    slots: Trie<u32, LEAF>,
+    /// Those of one hash in their order.
+    policies: Trie<Arc<Policy<K>>>,
+}
+
+impl<K> Clone for Group<K> {
+    fn clone(&self) -> Self {
+        Self { shape: self.shape, least_priority: self.least_priority, policies: self.policies.clone() }
+    }
 }
 
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Groups<K> {
     /// By family, sorted by their least priority value.
-    v4: Vec<Group>,
-    v6: Vec<Group>,
-    policies: Slots<Policy<K>>,
+    v4: Vec<Group<K>>,
+    v6: Vec<Group<K>>,
 }
 
 impl<K> Default for Groups<K> {
     fn default() -> Self {
-        Self { v4: Vec::new(), v6: Vec::new(), policies: Slots::default() }
+        Self { v4: Vec::new(), v6: Vec::new() }
     }
 }
 
 impl<K> Clone for Groups<K> {
     fn clone(&self) -> Self {
-        Self { v4: self.v4.clone(), v6: self.v6.clone(), policies: self.policies.clone() }
+        Self { v4: self.v4.clone(), v6: self.v6.clone() }
     }
 }
 
 impl<K> Groups<K> {
     /// Number of policies.
     pub(super) fn len(&self) -> usize {
-        self.policies.len()
+        self.v4.iter().chain(&self.v6).map(|group| group.policies.len()).sum()
     }
 
     /// Number of shapes that occur.
@@ -130,8 +130,7 @@ impl<K> Groups<K> {
             if first.is_some_and(|first| first.priority < group.least_priority) {
                 break;
             }
-            let same_hash = group.slots.get(fields.hash(&group.shape));
-            let mut same_hash = same_hash.filter_map(|slot| self.policies.get(*slot));
+            let mut same_hash = group.policies.get(fields.hash(&group.shape));
             if let Some(found) = same_hash.find(|policy| policy.selector.matches(flow))
                 && first.is_none_or(|first| found.compare(first).is_lt())
             {
@@ -141,7 +140,7 @@ impl<K> Groups<K> {
         first
     }
 
-    fn family_mut(&mut self, family: Family) -> &mut Vec<Group> {
+    fn family_mut(&mut self, family: Family) -> &mut Vec<Group<K>> {
         match family {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
@@ -154,18 +153,14 @@ impl<K> Groups<K> {
         let groups = self.family_mut(policy.family());
         let at = groups.iter().position(|group| group.shape == shape);
         let mut group = at.map_or_else(
-            || Group { shape, least_priority: policy.priority, slots: Trie::default() },
+            || Group { shape, least_priority: policy.priority, policies: Trie::default() },
             |at| groups.remove(at),
         );
         group.least_priority = group.least_priority.min(policy.priority);
         let hash = Fields::first(&policy.selector).hash(&shape);
-        let follows =
-            |other: &u32| self.policies.get(*other).is_some_and(|other| other.compare(&policy).is_gt());
-        group.slots.insert(hash, policy.slot, follows);
-        let groups = self.family_mut(policy.family());
+        group.policies.insert(hash, Arc::clone(&policy), |other| other.compare(&policy).is_gt());
         let at = groups.partition_point(|other| other.least_priority <= group.least_priority);
         groups.insert(at, group);
-        self.policies.set(policy.slot, Some(policy));
     }
 
     /// Takes a policy out, told by its slot.
@@ -175,15 +170,15 @@ impl<K> Groups<K> {
         let at = groups.iter().position(|group| group.shape == shape)?;
         let group = groups.get_mut(at)?;
         let hash = Fields::first(&policy.selector).hash(&shape);
-        group.slots.remove(hash, |slot| *slot == policy.slot)?;
-        if group.slots.is_empty() {
+        let removed = group.policies.remove(hash, |other| other.slot == policy.slot);
+        if group.policies.is_empty() {
             groups.remove(at);
         }
-        self.policies.set(policy.slot, None)
+        removed
     }
 
     /// Walks over all policies.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Policy<K>>> {
-        self.policies.iter()
+        self.v4.iter().chain(&self.v6).flat_map(|group| group.policies.iter())
     }
 }

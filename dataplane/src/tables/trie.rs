@@ -12,8 +12,8 @@ const STEP_BITS: u32 = 5;
 const WIDTH: usize = 1 << STEP_BITS;
 /// Branches on the way to a leaf at most: by then every bit of the hash is used up.
 const MOST_BRANCHES: u32 = u64::BITS.div_ceil(STEP_BITS);
-/// Values a leaf may hold before it is split, unless they all have one hash and if its owner does not say otherwise.
-const FEW: usize = 8;
+/// Values a leaf may hold before it is split, unless they all have one hash.
+const LEAF: usize = 8;
 
 #[derive(Clone, Debug)]
 struct Entry<V> {
@@ -25,25 +25,24 @@ struct Entry<V> {
 #[derive(Clone, Debug)]
 enum Node<V> {
     Empty,
-    /// Sorted by hash.
     Leaf(Arc<[Entry<V>]>),
     Branch(Arc<[Self; WIDTH]>),
 }
 
 /// See the module's text.
 #[derive(Clone, Debug)]
-pub(crate) struct Trie<V, const LEAF: usize = FEW> {
+pub(crate) struct Trie<V> {
     root: Node<V>,
     len: usize,
 }
 
-impl<V, const LEAF: usize> Default for Trie<V, LEAF> {
+impl<V> Default for Trie<V> {
     fn default() -> Self {
         Self { root: Node::Empty, len: 0 }
     }
 }
 
-impl<V, const LEAF: usize> Trie<V, LEAF> {
+impl<V> Trie<V> {
     /// Number of values.
     #[must_use]
     pub(crate) const fn len(&self) -> usize {
@@ -59,9 +58,10 @@ impl<V, const LEAF: usize> Trie<V, LEAF> {
     /// Walks over the values of a hash, in the order [`Self::insert`] gave them.
     #[inline]
     pub(crate) fn get(&self, hash: u64) -> impl Iterator<Item = &V> {
-        let leaf = self.leaf(hash);
-        let from = leaf.get(first_of(leaf, hash)..).unwrap_or_default();
-        from.iter().take_while(move |entry| entry.hash == hash).filter_map(|entry| entry.value.as_ref())
+        self.leaf(hash)
+            .iter()
+            .filter(move |entry| entry.hash == hash)
+            .filter_map(|entry| entry.value.as_ref())
     }
 
     #[inline]
@@ -90,7 +90,7 @@ impl<V, const LEAF: usize> Trie<V, LEAF> {
     }
 }
 
-impl<V: Clone, const LEAF: usize> Trie<V, LEAF> {
+impl<V: Clone> Trie<V> {
     /// Adds a value, before the first of its hash that `follows` it.
     pub(crate) fn insert(&mut self, hash: u64, value: V, follows: impl Fn(&V) -> bool) {
         let (mut node, mut depth) = (&mut self.root, 0);
@@ -102,11 +102,10 @@ impl<V: Clone, const LEAF: usize> Trie<V, LEAF> {
             Node::Leaf(entries) => moved(entries),
             Node::Empty | Node::Branch(_) => Vec::new(),
         };
-        let first = first_of(&entries, hash);
-        let after = |entry: &Entry<V>| entry.hash != hash || entry.value.as_ref().is_some_and(&follows);
-        let at = entries.iter().skip(first).position(after).map_or(entries.len(), |at| first + at);
+        let follows = |entry: &Entry<V>| entry.hash == hash && entry.value.as_ref().is_some_and(&follows);
+        let at = entries.iter().position(follows).unwrap_or(entries.len());
         entries.insert(at, Entry { hash, value: Some(value) });
-        *node = grown(entries, depth, LEAF);
+        *node = grown(entries, depth);
         self.len += 1;
     }
 
@@ -136,12 +135,6 @@ impl<V: Clone, const LEAF: usize> Trie<V, LEAF> {
     }
 }
 
-/// Returns where the entries of a hash begin in a leaf, or would.
-#[inline]
-fn first_of<V>(leaf: &[Entry<V>], hash: u64) -> usize {
-    leaf.partition_point(|entry| entry.hash < hash)
-}
-
 /// Takes the entries of a leaf that is made anew: moved if no copy shares it.
 fn moved<V: Clone>(leaf: &mut Arc<[Entry<V>]>) -> Vec<Entry<V>> {
     // One more than there are, for the one that comes.
@@ -158,9 +151,9 @@ fn moved<V: Clone>(leaf: &mut Arc<[Entry<V>]>) -> Vec<Entry<V>> {
 }
 
 /// Returns a node for entries that all come to it at this depth.
-fn grown<V: Clone>(entries: Vec<Entry<V>>, depth: u32, most: usize) -> Node<V> {
+fn grown<V: Clone>(entries: Vec<Entry<V>>, depth: u32) -> Node<V> {
     let alike = entries.iter().zip(entries.iter().skip(1)).all(|(one, other)| one.hash == other.hash);
-    if entries.len() <= most || alike || depth == MOST_BRANCHES {
+    if entries.len() <= LEAF || alike || depth == MOST_BRANCHES {
         return if entries.is_empty() { Node::Empty } else { Node::Leaf(entries.into()) };
     }
     let mut parts = [const { Vec::new() }; WIDTH];
@@ -169,7 +162,7 @@ fn grown<V: Clone>(entries: Vec<Entry<V>>, depth: u32, most: usize) -> Node<V> {
             part.push(entry);
         }
     }
-    Node::Branch(Arc::new(parts.map(|part| grown(part, depth + 1, most))))
+    Node::Branch(Arc::new(parts.map(|part| grown(part, depth + 1))))
 }
 
 /// Takes a value out below a node; a branch that has nothing left goes too.
@@ -253,7 +246,7 @@ mod tests {
         fn it_holds_what_a_plain_table_holds_and_copies_keep_what_they_had(
             changes in proptest::collection::vec((hash(), 0..40_u8, any::<bool>()), 1..300)
         ) {
-            let mut trie: Trie<_> = Trie::default();
+            let mut trie = Trie::default();
             let mut plain: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
             let mut copy = (trie.clone(), plain.clone());
             for (at, (hash, value, put)) in changes.into_iter().enumerate() {
@@ -285,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_change_copies_one_path_and_shares_the_rest() {
-        let mut trie: Trie<_> = Trie::default();
+        let mut trie = Trie::default();
         for number in 0..4096_u64 {
             trie.insert(number, number, |_| false);
         }
@@ -302,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_out_leaves_no_node_behind() {
-        let mut trie: Trie<_> = Trie::default();
+        let mut trie = Trie::default();
         for number in 0..1000_u64 {
             trie.insert(number << 40, number, |_| false);
         }
