@@ -104,7 +104,7 @@ impl Now<'_> {
     }
 
     fn epoch(&self, id: &FlowId) -> u64 {
-        let (src, dst) = id.addresses();
+        let (src, dst) = id.address_bits();
         self.epochs.between(src, dst)
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::hash::{SEEDS, bits, fold};
 
-/// Epochs kept for hosts.
-const BUCKETS: usize = 1024;
+/// Epochs kept for hosts: with a thousand changes a second few flows share one with a host that changed since their last packet.
+const BUCKETS: usize = 4096;
 
 /// A remote host, as its hash: the destination of what leaves, the source of what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,8 +22,17 @@ impl Host {
     #[must_use]
     #[inline]
     pub fn of(address: IpAddr) -> Self {
+        Self::of_bits(bits(address))
+    }
+
+    /// Returns the host whose address is this number.
+    #[inline]
+    const fn of_bits(address: u128) -> Self {
         let [one, two, ..] = SEEDS;
-        Self(NonZeroU64::MIN | fold(bits(address), one, two))
+        Self(match NonZeroU64::new(fold(address, one, two)) {
+            Some(hash) => hash,
+            None => NonZeroU64::MIN,
+        })
     }
 
     #[inline]
@@ -56,16 +65,21 @@ impl Epochs {
     #[must_use]
     #[inline]
     pub fn of(&self, remote: IpAddr) -> u64 {
-        let host = self.hosts.get(Host::of(remote).bucket()).copied();
+        self.of_host(Host::of(remote))
+    }
+
+    #[inline]
+    fn of_host(&self, remote: Host) -> u64 {
+        let host = self.hosts.get(remote.bucket()).copied();
         self.all.max(host.unwrap_or(0))
     }
 
     /// Returns what [`Self::of`] would say of both ends of a flow: a packet that is forwarded is asked about by its source
-    /// for where it comes from, and by its destination for where it goes.
+    /// for where it comes from, and by its destination for where it goes. The ends are addresses as numbers.
     #[must_use]
     #[inline]
-    pub fn between(&self, src: IpAddr, dst: IpAddr) -> u64 {
-        self.of(src).max(self.of(dst))
+    pub fn between(&self, src: u128, dst: u128) -> u64 {
+        self.of_host(Host::of_bits(src)).max(self.of_host(Host::of_bits(dst)))
     }
 
     /// Notes a change that concerns flows with this host only.
@@ -95,7 +109,7 @@ mod tests {
         epochs.touch(Host::of(hosts[7]));
         let touched = |host: &&IpAddr| epochs.of(**host) != before.of(**host);
         assert!(touched(&&hosts[7]));
-        assert!(hosts.iter().filter(touched).count() < 4, "1024 buckets for 200 hosts");
+        assert!(hosts.iter().filter(touched).count() < 4, "4096 buckets for 200 hosts");
         let between = epochs.clone();
         epochs.touch_all();
         assert!(hosts.iter().all(|host| epochs.of(*host) > between.of(*host)));

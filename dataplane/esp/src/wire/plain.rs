@@ -70,24 +70,17 @@ impl FlowId {
         Some(Self::new(words, family, key.proto.get(), [a, b, c, d], entry))
     }
 
-    /// Returns source and destination.
+    /// Returns source and destination as numbers.
     #[must_use]
-    pub fn addresses(&self) -> (IpAddr, IpAddr) {
+    #[inline]
+    pub const fn address_bits(&self) -> (u128, u128) {
         let [a, b, c, d, rest] = self.0;
+        // Octets are in the order of the packet, which is that of a number in network order.
+        let (a, b, c, d) = (a.to_be(), b.to_be(), c.to_be(), d.to_be());
         if rest & IPV6 == 0 {
-            let [e, f, g, h, i, j, k, l] = a.to_ne_bytes();
-            return (IpAddr::from([e, f, g, h]), IpAddr::from([i, j, k, l]));
+            return ((a >> 32) as u128, (a & 0xffff_ffff) as u128);
         }
-        let join = |high: u64, low: u64| {
-            let mut octets = [0; 16];
-            for (octet, value) in
-                octets.iter_mut().zip(high.to_ne_bytes().into_iter().chain(low.to_ne_bytes()))
-            {
-                *octet = value;
-            }
-            IpAddr::from(octets)
-        };
-        (join(a, b), join(c, d))
+        ((a as u128) << 64 | b as u128, (c as u128) << 64 | d as u128)
     }
 
     /// Mixes the id and a seed into a number whose low bits are as good as its high ones.
@@ -285,7 +278,11 @@ mod tests {
         assert_eq!(usize::from(plain.octets.get()), ip.total_octets());
         assert_eq!(FlowId::of_key(&key, entry), Some(plain.id));
         assert_eq!(ends(packet), Some(plain.id.ends()));
-        assert_eq!(plain.id.addresses(), (key.src, key.dst));
+        let bits = |address| match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        assert_eq!(plain.id.address_bits(), (bits(key.src), bits(key.dst)));
         let (mut passed, mut expected) = (packet.to_vec(), packet.to_vec());
         assert_eq!(decrement_ttl(&mut expected), Ok(()));
         plain.pass(&mut passed);
