@@ -229,7 +229,8 @@ mod tests {
         assert_eq!(received(&mut line).len(), 64);
         for _ in 0..=ahead.handoffs.capacity() / 2 {
             let (work, origin) = (Work::Send(PORT), Origin::Port(PORT));
-            ahead.handoffs.push(Handoff { work, origin, buf: Frame::empty() }).unwrap();
+            let bufs = std::iter::once(Frame::empty()).collect();
+            ahead.handoffs.push(Handoff { work, origin, bufs }).unwrap();
         }
         assert_eq!(received(&mut line).len(), 0);
     }

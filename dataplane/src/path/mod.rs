@@ -251,16 +251,17 @@ fn handoffs_in<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) -> usize {
-    for taken in 0..esp::aead::MAX_BURST {
-        let Some(Handoff { work, origin, buf }) = ctx.shared().handoffs.pop() else { return taken };
-        let packet = Packet { buf, origin };
+    let mut taken = 0;
+    while taken < esp::aead::MAX_BURST {
+        let Some(Handoff { work, origin, bufs }) = ctx.shared().handoffs.pop() else { break };
+        taken += bufs.len();
         match work {
-            Work::Send(port) => ctx.send(port, packet),
+            Work::Send(port) => ctx.send_all(port, origin, bufs.into_iter()),
             Work::Seal { slot, uid } => match protect::by_slot(ctx, slot, uid) {
-                Ok(sa) => protect::place(ctx, packet, sa, sealing),
-                Err(reason) => ctx.drop(packet, reason),
+                Ok(sa) => protect::place_all(ctx, origin, bufs.into_iter(), sa, sealing),
+                Err(reason) => bufs.into_iter().for_each(|buf| ctx.drop(Packet { buf, origin }, reason)),
             },
         }
     }
-    esp::aead::MAX_BURST
+    taken
 }

@@ -11,6 +11,7 @@ use esp::wire::eth::Mac;
 use esp::{DropReason, IfId};
 
 use super::context::{Context, From, Packet, Transit};
+use super::counters::Origin;
 use super::held::Goal;
 use super::seal::seal_and_send;
 use super::sealing::{Leaving, Next, SealList};
@@ -128,14 +129,19 @@ pub(super) fn assign<'t, P: Ports, K: Send + Sync>(
     if spread || sa.common.owner(ctx.workers.len()) == ctx.me {
         place(ctx, packet, sa, sealing);
     } else {
-        hand_over(ctx, packet, sa);
+        hand_over(ctx, packet.origin, std::iter::once(packet.buf), sa);
     }
 }
 
-/// Gives a packet to the worker that the SA belongs to.
-pub(super) fn hand_over<P: Ports, K>(ctx: &Context<'_, P, K>, packet: Packet<P::Buf>, sa: &OutboundSa<K>) {
+/// Gives packets of one account to the worker that the SA belongs to.
+pub(super) fn hand_over<P: Ports, K>(
+    ctx: &Context<'_, P, K>,
+    origin: Origin,
+    bufs: impl Iterator<Item = P::Buf>,
+    sa: &OutboundSa<K>,
+) {
     let work = Work::Seal { slot: sa.common.slot, uid: sa.common.uid };
-    ctx.hand_off(sa.common.owner(ctx.workers.len()), work, packet);
+    ctx.hand_off(sa.common.owner(ctx.workers.len()), work, origin, bufs);
 }
 
 /// Adds a packet to what will be sealed, once its next hop is known.
@@ -145,21 +151,52 @@ pub(super) fn place<'t, P: Ports, K: Send + Sync>(
     sa: &'t OutboundSa<K>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
+    place_all(ctx, packet.origin, std::iter::once(packet.buf), sa, sealing);
+}
+
+/// As [`place`], for packets of one account.
+pub(super) fn place_all<'t, P: Ports, K: Send + Sync>(
+    ctx: &mut Context<'t, P, K>,
+    origin: Origin,
+    bufs: impl Iterator<Item = P::Buf>,
+    sa: &'t OutboundSa<K>,
+    sealing: &mut SealList<'t, P::Buf, K>,
+) {
     match sa.hop.load() {
         Hop::Resolved(port, mac) => {
-            if sealing.is_full() {
-                seal_and_send(ctx, sealing);
-            }
-            let Packet { buf, origin } = packet;
             // Whoever comes here need not know; counting as if the SA was shared is right in either case.
-            sealing.open(Leaving { sa, next: Next::new(port, Mac(mac)), origin, shared: true });
-            sealing.push(buf);
+            let leaving = Leaving { sa, next: Next::new(port, Mac(mac)), origin, shared: true };
+            add(ctx, leaving, bufs, sealing);
         }
         Hop::Unresolved(port) => {
             let goal = Goal::Seal { slot: sa.common.slot, uid: sa.common.uid };
-            ctx.hold(packet, port, sa.hop.destination, goal);
+            bufs.for_each(|buf| ctx.hold(Packet { buf, origin }, port, sa.hop.destination, goal));
         }
-        Hop::NoRoute => ctx.drop(packet, DropReason::NoOuterRoute),
+        Hop::NoRoute => {
+            bufs.for_each(|buf| ctx.drop(Packet { buf, origin }, DropReason::NoOuterRoute));
+        }
+    }
+}
+
+/// Adds packets that leave alike to what will be sealed.
+#[inline]
+pub(super) fn add<'t, P: Ports, K: Send + Sync>(
+    ctx: &mut Context<'t, P, K>,
+    leaving: Leaving<'t, K>,
+    bufs: impl Iterator<Item = P::Buf>,
+    sealing: &mut SealList<'t, P::Buf, K>,
+) {
+    let mut opened = false;
+    for buf in bufs {
+        if sealing.is_full() {
+            seal_and_send(ctx, sealing);
+            opened = false;
+        }
+        if !opened {
+            sealing.open(leaving);
+            opened = true;
+        }
+        sealing.push(buf);
     }
 }
 

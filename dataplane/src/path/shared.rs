@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 use esp::wire::FlowKey;
 
@@ -12,33 +13,36 @@ use super::host::HostRings;
 use crate::ports::PortId;
 use crate::tables::topology::Mac;
 
-/// Packets a ring between two threads holds.
+/// Entries a ring between two threads holds.
 const RING: usize = 1024;
 /// Notices a worker may have outstanding; further ones are lost, which costs time but never truth.
 const NOTICES: usize = 256;
 
-/// A packet another worker has to finish.
+/// Packets in a row that another worker has to finish, all in the same way.
 #[derive(Debug)]
 pub struct Handoff<B> {
     /// What is left to do.
     pub work: Work,
-    /// Account of the packet.
+    /// Account of the packets.
     pub origin: Origin,
-    /// The packet.
-    pub buf: B,
+    /// The packets.
+    pub bufs: ArrayVec<B, HANDOFF_PKTS>,
 }
 
-/// What the receiving worker does with a packet.
+/// Packets that are handed over together at the most: what a ring costs is shared by so many.
+pub const HANDOFF_PKTS: usize = 16;
+
+/// What the receiving worker does with packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Seal it with the outbound SA at this slot, if that still has this uid; `buf` starts at the inner IP header.
+    /// Seal them with the outbound SA at this slot, if that still has this uid; they start at their inner IP headers.
     Seal {
         /// Slot in the SAD.
         slot: u32,
         /// Identity of the SA.
         uid: u64,
     },
-    /// Send it out of this port, whose transmit queue the receiver owns; `buf` starts at the Ethernet header.
+    /// Send them out of this port, whose transmit queue the receiver owns; they start at their Ethernet headers.
     Send(PortId),
 }
 

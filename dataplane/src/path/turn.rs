@@ -1,10 +1,12 @@
 //! What the way of a flow comes to in this burst: its SA or its port, as they are now.
 
 use esp::DropReason;
+use esp::aead::MAX_BURST;
 use esp::wire::eth::{self, Mac};
 use esp::wire::plain::Plain;
 
 use super::context::{Context, List, Packet};
+use super::counters::Origin;
 use super::flows::{Packed, Way};
 use super::forward::ethertype;
 use super::protect::hand_over;
@@ -106,7 +108,13 @@ impl<'t, K: Send + Sync> Turn<'t, K> {
                     sealing.push(buf);
                 }
             }
-            Self::HandOver { sa, .. } => passed.for_each(|(packet, _)| hand_over(ctx, packet, sa)),
+            Self::HandOver { sa, .. } => {
+                let mut alike = Alike::new();
+                for (packet, _) in passed {
+                    alike.push(packet, |origin, bufs| hand_over(ctx, origin, bufs, sa));
+                }
+                alike.end(|origin, bufs| hand_over(ctx, origin, bufs, sa));
+            }
             Self::Clear { port, to, own, .. } => send_clear(ctx, passed, port, to, own),
         }
     }
@@ -121,7 +129,7 @@ fn send_clear<'p, P: Ports, K>(
     to: Mac,
     own: Mac,
 ) {
-    let (mut frames, mut last): (List<P::Buf>, _) = (List::new(), None);
+    let mut alike = Alike::new();
     for (mut packet, plain) in packets {
         if !packet.buf.prepend(eth::HEADER_OCTETS) {
             ctx.drop(packet, DropReason::NoHeadroom);
@@ -129,13 +137,41 @@ fn send_clear<'p, P: Ports, K>(
         }
         // There are as many octets as were asked for.
         let _ = eth::emit(packet.buf.data_mut(), to, own, ethertype(plain.family()));
-        if let Some(origin) = last.filter(|last| *last != packet.origin) {
-            ctx.send_all(port, origin, frames.drain(..));
-        }
-        last = Some(packet.origin);
-        frames.push(packet.buf);
+        alike.push(packet, |origin, frames| ctx.send_all(port, origin, frames));
     }
-    if let Some(origin) = last {
-        ctx.send_all(port, origin, frames.drain(..));
+    alike.end(|origin, frames| ctx.send_all(port, origin, frames));
+}
+
+/// Packets in a row of one account, which go on together.
+struct Alike<B> {
+    origin: Option<Origin>,
+    bufs: List<B>,
+}
+
+impl<B> Alike<B> {
+    const fn new() -> Self {
+        Self { origin: None, bufs: List::new_const() }
+    }
+
+    /// Adds a packet; those before it go on by `flush` if theirs is another account, or if there are as many as go together.
+    #[inline]
+    fn push(&mut self, packet: Packet<B>, flush: impl FnOnce(Origin, arrayvec::Drain<'_, B, MAX_BURST>)) {
+        if self.origin != Some(packet.origin) || self.bufs.is_full() {
+            self.flush(flush);
+            self.origin = Some(packet.origin);
+        }
+        self.bufs.push(packet.buf);
+    }
+
+    /// The last of them go on.
+    fn end(mut self, flush: impl FnOnce(Origin, arrayvec::Drain<'_, B, MAX_BURST>)) {
+        self.flush(flush);
+    }
+
+    #[inline]
+    fn flush(&mut self, flush: impl FnOnce(Origin, arrayvec::Drain<'_, B, MAX_BURST>)) {
+        if let Some(origin) = self.origin.take() {
+            flush(origin, self.bufs.drain(..));
+        }
     }
 }

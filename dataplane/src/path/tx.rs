@@ -6,7 +6,7 @@ use esp::aead::MAX_BURST;
 
 use super::context::{Context, Packet};
 use super::counters::{Origin, Stage};
-use super::shared::{Handoff, Work};
+use super::shared::{HANDOFF_PKTS, Handoff, Work};
 use crate::ports::{Burst, PortId, Ports};
 
 /// Frames waiting for the end of the pass, per port.
@@ -58,7 +58,7 @@ impl<P: Ports, K> Context<'_, P, K> {
         mut frames: impl Iterator<Item = P::Buf>,
     ) {
         if !self.ports.owns_tx(port) {
-            return frames.for_each(|buf| self.send_elsewhere(port, Packet { buf, origin }));
+            return self.send_elsewhere(port, origin, frames);
         }
         loop {
             let Some(queue) = self.outputs.queues.get_mut(usize::from(port.0)) else {
@@ -72,15 +72,15 @@ impl<P: Ports, K> Context<'_, P, K> {
         }
     }
 
-    /// Gives a frame to the worker that has a transmit queue of `port`.
+    /// Gives frames to the worker that has a transmit queue of `port`.
     #[cold]
-    fn send_elsewhere(&self, port: PortId, packet: Packet<P::Buf>) {
+    fn send_elsewhere(&self, port: PortId, origin: Origin, frames: impl Iterator<Item = P::Buf>) {
         let owner = self.ports.tx_owner(port);
         if owner == self.me {
-            // Nobody has a queue of this port; by the ring the frame would come back for ever.
-            return self.drop(packet, DropReason::PortUnknown);
+            // Nobody has a queue of this port; by the ring the frames would come back for ever.
+            return frames.for_each(|buf| self.drop(Packet { buf, origin }, DropReason::PortUnknown));
         }
-        self.hand_off(owner, Work::Send(port), packet);
+        self.hand_off(owner, Work::Send(port), origin, frames);
     }
 
     /// Hands every waiting frame to its queue.
@@ -112,15 +112,27 @@ impl<P: Ports, K> Context<'_, P, K> {
         self.spent(Stage::Tx, offered, start);
     }
 
-    /// Gives a packet to another worker.
-    pub(super) fn hand_off(&self, worker: usize, work: Work, packet: Packet<P::Buf>) {
-        let Packet { buf, origin } = packet;
-        let refused = match self.workers.get(worker) {
-            Some(other) => other.handoffs.push(Handoff { work, origin, buf }).err(),
-            None => Some(Handoff { work, origin, buf }),
-        };
-        if let Some(Handoff { buf, origin, .. }) = refused {
-            self.drop(Packet { buf, origin }, DropReason::HandoffFull);
+    /// Gives packets of one account to another worker.
+    pub(super) fn hand_off(
+        &self,
+        worker: usize,
+        work: Work,
+        origin: Origin,
+        mut bufs: impl Iterator<Item = P::Buf>,
+    ) {
+        loop {
+            let bufs: ArrayVec<_, HANDOFF_PKTS> = bufs.by_ref().take(HANDOFF_PKTS).collect();
+            if bufs.is_empty() {
+                return;
+            }
+            let handoff = Handoff { work, origin, bufs };
+            let refused = match self.workers.get(worker) {
+                Some(other) => other.handoffs.push(handoff).err(),
+                None => Some(handoff),
+            };
+            for buf in refused.into_iter().flat_map(|handoff| handoff.bufs) {
+                self.drop(Packet { buf, origin }, DropReason::HandoffFull);
+            }
         }
     }
 }
