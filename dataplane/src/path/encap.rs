@@ -10,6 +10,7 @@ use esp::aead::Job;
 use esp::encap::{Layout, aad, nonce};
 use esp::seq::{self, SeqLimit};
 use esp::wire::eth::{self, Mac};
+use shm_protocol::live::LiveRecord;
 use shm_protocol::sa::TfcPad;
 
 use super::context::{Context, List};
@@ -32,9 +33,9 @@ pub(super) fn encap<'a, 't, P: Ports, K>(
     let count = sealing.bufs.len();
     let mut layouts = List::new();
     for run in &mut sealing.runs {
-        let from = layouts.len();
-        admit(ctx, &mut sealing.bufs, run, &mut layouts);
-        number(ctx, &mut sealing.bufs, run, from, &mut layouts);
+        let (from, record) = (layouts.len(), run.leaving.sa.common.live.record());
+        admit(ctx, &mut sealing.bufs, run, record, &mut layouts);
+        number(ctx, &mut sealing.bufs, run, record, from, &mut layouts);
     }
     let (mut bufs, mut layouts) = (sealing.bufs.as_mut_slice(), layouts.as_slice());
     for run in &sealing.runs {
@@ -79,13 +80,14 @@ fn admit<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     bufs: &mut List<P::Buf>,
     run: &mut Run<'t, K>,
+    record: &LiveRecord,
     layouts: &mut List<Layout>,
 ) {
     let Leaving { sa, next, shared, .. } = run.leaving;
     let mtu = ctx.tables.port(next.port()).map_or(0, |port| port.mtu);
-    let (common, limited) = (&sa.common, sa.common.limits.counts());
+    let common = &sa.common;
     let (room, pad_to) = (sa.outer.room(), tfc_octets(sa, mtu));
-    let mut usage = Usage::default();
+    let mut usage = common.limits.counts().then(Usage::default);
     let (mut octets, mut longest) = (0, 0);
     let from = layouts.len();
     for _ in 0..run.packets {
@@ -103,7 +105,9 @@ fn admit<'t, P: Ports, K>(
             continue;
         }
         let text_octets = layout.text_octets() as u64;
-        if limited && let Err(limit) = usage.take(Side::Out, common, text_octets, ctx.now_ns) {
+        if let Some(usage) = &mut usage
+            && let Err(limit) = usage.take(Side::Out, common, text_octets, ctx.now_ns)
+        {
             let reason = spent(ctx, common, limit);
             end(ctx, bufs, run, at, reason);
             continue;
@@ -113,16 +117,14 @@ fn admit<'t, P: Ports, K>(
         layouts.push(layout);
     }
     run.unfinished = sa.outer.is_finished_later() || longest > usize::from(mtu);
-    if !limited {
-        let packets = (layouts.len() - from) as u64;
-        if shared {
-            Usage::add(Side::Out, common, octets, packets, ctx.now_ns);
-        } else {
-            Usage::add_alone(Side::Out, common, octets, packets, ctx.now_ns);
-        }
-    }
-    for (slot, uid, limit) in usage.finish() {
-        ctx.notice_once(Notice::Limit { slot, uid, limit });
+    let packets = (layouts.len() - from) as u64;
+    match usage {
+        Some(usage) => usage
+            .finish()
+            .into_iter()
+            .for_each(|(slot, uid, limit)| ctx.notice_once(Notice::Limit { slot, uid, limit })),
+        None if shared => Usage::add(Side::Out, record, octets, packets, ctx.now_ns),
+        None => Usage::add_alone(Side::Out, record, octets, packets, ctx.now_ns),
     }
 }
 
@@ -164,6 +166,7 @@ fn number<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     bufs: &mut List<P::Buf>,
     run: &mut Run<'t, K>,
+    record: &LiveRecord,
     from: usize,
     layouts: &mut List<Layout>,
 ) {
@@ -171,7 +174,7 @@ fn number<'t, P: Ports, K>(
     if wanted == 0 {
         return;
     }
-    let taken = take(ctx, &run.leaving.sa.common, wanted);
+    let taken = take(ctx, &run.leaving.sa.common, record, wanted);
     run.first_seq = taken.first;
     for _ in taken.usable..wanted {
         layouts.pop();
@@ -179,8 +182,12 @@ fn number<'t, P: Ports, K>(
     }
 }
 
-fn take<P: Ports, K>(ctx: &mut Context<'_, P, K>, sa: &Common, wanted: u32) -> seq::Taken {
-    let record = sa.live.record();
+fn take<P: Ports, K>(
+    ctx: &mut Context<'_, P, K>,
+    sa: &Common,
+    record: &LiveRecord,
+    wanted: u32,
+) -> seq::Taken {
     let limit = SeqLimit::of_width(sa.esn);
     //= rfc4303#3.3.3
     let taken = seq::take(&record.next_seq, wanted, limit);

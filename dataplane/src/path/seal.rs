@@ -23,8 +23,9 @@ pub(super) fn seal_and_send<'t, P: Ports, K: Send + Sync>(
     }
     let sealed = seal(ctx, sealing);
     let mut bufs = sealing.bufs.drain(..);
-    for Run { leaving, packets, unfinished, .. } in sealing.runs.drain(..) {
-        let mut frames = bufs.by_ref().take(packets);
+    for runs in sealing.runs.chunk_by(Run::is_sent_with) {
+        let Some(&Run { leaving, unfinished, .. }) = runs.first() else { continue };
+        let mut frames = bufs.by_ref().take(runs.iter().map(|run| run.packets).sum());
         if !sealed {
             frames.for_each(|buf| ctx.drop(Packet { buf, origin: leaving.origin }, DropReason::NoHeadroom));
         } else if unfinished {
@@ -33,6 +34,8 @@ pub(super) fn seal_and_send<'t, P: Ports, K: Send + Sync>(
             ctx.send_all(leaving.next.port(), leaving.origin, &mut frames);
         }
     }
+    drop(bufs);
+    sealing.runs.clear();
 }
 
 /// Builds and seals every packet in place; false, and nothing is sent, unless every one had its job.

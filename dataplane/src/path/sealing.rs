@@ -108,6 +108,14 @@ impl<'t, B, K> SealList<'t, B, K> {
 }
 
 impl<K> Run<'_, K> {
+    /// Whether the packets of both can go to the same queue at once.
+    #[inline]
+    pub(super) fn is_sent_with(&self, other: &Self) -> bool {
+        let (one, two) = (&self.leaving, &other.leaving);
+        let finished = !self.unfinished && !other.unfinished;
+        finished && one.next.port() == two.next.port() && one.origin == two.origin
+    }
+
     /// Takes the buffer at `at`, which is one of this run's, out of the list.
     #[cold]
     pub(super) fn take<B>(&mut self, bufs: &mut List<B>, at: usize) -> Option<Packet<B>> {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrayvec::ArrayVec;
+use shm_protocol::live::LiveRecord;
 
 use super::shared::Limit;
 use crate::tables::sa::{Common, Limits};
@@ -24,8 +25,8 @@ struct Counters<'a> {
 }
 
 impl<'a> Counters<'a> {
-    fn of(side: Side, sa: &'a Common) -> Self {
-        let record = sa.live.record();
+    #[inline]
+    fn of(side: Side, record: &'a LiveRecord) -> Self {
         match side {
             Side::In => Self {
                 octets: &record.in_octets,
@@ -84,8 +85,8 @@ impl<'a> Usage<'a> {
 
     /// Accounts packets of an SA that has no limit to meet.
     #[inline]
-    pub(super) fn add(side: Side, sa: &'a Common, octets: u64, packets: u64, now_ns: u64) {
-        let counters = Counters::of(side, sa);
+    pub(super) fn add(side: Side, record: &'a LiveRecord, octets: u64, packets: u64, now_ns: u64) {
+        let counters = Counters::of(side, record);
         counters.octets.fetch_add(octets, Relaxed);
         counters.packets.fetch_add(packets, Relaxed);
         counters.last_use_ns.store(now_ns, Relaxed);
@@ -93,8 +94,8 @@ impl<'a> Usage<'a> {
 
     /// As [`Self::add`], by the only worker that uses the SA in this direction: nobody's addition can come in between.
     #[inline]
-    pub(super) fn add_alone(side: Side, sa: &'a Common, octets: u64, packets: u64, now_ns: u64) {
-        let counters = Counters::of(side, sa);
+    pub(super) fn add_alone(side: Side, record: &'a LiveRecord, octets: u64, packets: u64, now_ns: u64) {
+        let counters = Counters::of(side, record);
         let add = |counter: &AtomicU64, n| counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
         add(counters.octets, octets);
         add(counters.packets, packets);
@@ -110,13 +111,13 @@ impl<'a> Usage<'a> {
     #[inline(never)]
     fn settle(&mut self) {
         if let Some(run) = self.run.take() {
-            Self::add(run.side, run.sa, run.octets, run.packets, run.now_ns);
+            Self::add(run.side, run.sa.live.record(), run.octets, run.packets, run.now_ns);
         }
     }
 
     #[inline(never)]
     fn take_limited(&mut self, side: Side, sa: &'a Common, octets: u64, now_ns: u64) -> Result<(), Limit> {
-        let counters = Counters::of(side, sa);
+        let counters = Counters::of(side, sa.live.record());
         let Limits { soft_octets, hard_octets, soft_packets, hard_packets, .. } = sa.limits;
         let before_octets = counters.octets.fetch_add(octets, Relaxed);
         let after_octets = before_octets.saturating_add(octets);
