@@ -112,7 +112,8 @@ impl Capture {
             size = now;
         }
         self.process.signal(Signal::SIGINT)?;
-        self.process.wait(wait::STEP)?;
+        // On a busy machine the kernel takes its time to take the ring back.
+        self.process.wait(wait::LONG)?;
         let said = self.process.said();
         let capture_drops = drops(&said).with_context(|| format!("tcpdump said: {said}"))?;
         Ok(Captured { frames: pcap::read(&self.path)?, capture_drops, path: self.path })
