@@ -48,7 +48,8 @@ impl Arrived {
     /// header, without IPv4 options or IPv6 extensions, in UDP to `nat_t_port` or not. Also returns the packet's length by its
     /// header. Units: octets. `None` says nothing about a packet but that [`classify`] has to look at it.
     #[must_use]
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "returned by copy it stalls a core")]
     pub fn at_first_look(packet: &[u8], nat_t_port: u16) -> Option<(Self, usize)> {
         let (outer, proto, octets) = match packet.first()? {
             0x45 => first_look4(packet)?,
@@ -175,7 +176,8 @@ struct Outer {
 
 impl Outer {
     /// `None` when `octets` are too few.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as above")]
     fn carries(&self, octets: &[u8], udp: Option<UdpPorts>) -> Option<Arrived> {
         let esp = Esp::parse(octets).ok()?;
         let text = esp.text();

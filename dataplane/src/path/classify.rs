@@ -69,7 +69,8 @@ fn may_carry_esp(frame: &[u8]) -> bool {
 
 /// Returns a packet of the usual form and its length. `last` are the addresses that were found to be a far host's and the
 /// gateway's.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "what is read stays where it is written")]
 fn usual_esp<P: Ports, K>(
     ctx: &Context<'_, P, K>,
     port: PortId,
