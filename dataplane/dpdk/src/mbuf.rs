@@ -6,7 +6,7 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 
 use dpdk_sys::rte_mbuf;
 
-use crate::prefetch;
+use crate::prefetch::prefetch_at;
 
 /// Octets in front of the data of a fresh or received packet; the shim asserts that DPDK was built so.
 pub const HEADROOM_OCTETS: u16 = 128;
@@ -183,13 +183,13 @@ impl Mbuf {
     /// Asks the CPU to fetch the mbuf's header.
     #[inline]
     pub fn prefetch_header(&self) {
-        prefetch::address(self.0.as_ptr().cast());
+        prefetch_at(self.0.as_ptr());
     }
 
     /// Asks the CPU to fetch the first octets of the packet. Reads the mbuf's header.
     #[inline]
     pub fn prefetch_data(&self) {
-        prefetch::address(self.data().as_ptr());
+        prefetch_at(self.data().as_ptr());
     }
 
     /// Forgets what a driver noted about the packet (checksum, VLAN, offloads), before it is sent as something else.

@@ -5,13 +5,7 @@ use std::ops::Range;
 /// Asks the CPU to load the first cache line of `value`.
 #[inline]
 pub fn prefetch<T: ?Sized>(value: &T) {
-    address(std::ptr::from_ref(value).cast());
-}
-
-/// Asks the CPU to load the cache line at an address, which need not be anybody's.
-#[inline]
-pub fn prefetch_at<T>(at: *const T) {
-    address(at.cast());
+    prefetch_at(std::ptr::from_ref(value).cast::<u8>());
 }
 
 /// Asks the CPU to load the cache lines of a part of `value`. Units of `part`: octets from its beginning.
@@ -19,18 +13,18 @@ pub fn prefetch_at<T>(at: *const T) {
 pub fn prefetch_part<T>(value: &T, part: Range<usize>) {
     let first: *const u8 = std::ptr::from_ref(value).cast();
     for at in part.clone().step_by(LINE_OCTETS) {
-        address(first.wrapping_add(at));
+        prefetch_at(first.wrapping_add(at));
     }
     // The part may begin in the middle of a line.
-    address(first.wrapping_add(part.end.saturating_sub(1)));
+    prefetch_at(first.wrapping_add(part.end.saturating_sub(1)));
 }
 
 /// Length of a cache line. Units: octets.
 const LINE_OCTETS: usize = 64;
 
-/// Asks the CPU to load the cache line at an address.
+/// Asks the CPU to load the cache line at an address, which need not be anybody's.
 #[inline]
-pub(crate) fn address(address: *const u8) {
+pub fn prefetch_at<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint and faults on no address.
     unsafe {

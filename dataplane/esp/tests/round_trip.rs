@@ -40,8 +40,7 @@ fn seal(
     let layout = outer.layout(inner.len(), pad_to).unwrap();
     let mut packet = vec![0xee; layout.total_octets()];
     packet[layout.front_octets()..layout.front_octets() + inner.len()].copy_from_slice(inner);
-    outer.encap(&mut packet, &layout, SPI, seq).unwrap();
-    let (text, icv) = layout.split(&mut packet).unwrap();
+    let (text, icv) = outer.encap(&mut packet, &layout, SPI, seq).unwrap();
     assert_eq!(text.len() % 4, 0);
     change(text);
     let nonce = encap::nonce(SALT, seq.to_be_bytes());

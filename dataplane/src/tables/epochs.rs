@@ -27,12 +27,9 @@ impl Host {
 
     /// Returns the host whose address is this number.
     #[inline]
-    const fn of_bits(address: u128) -> Self {
+    fn of_bits(address: u128) -> Self {
         let [one, two, ..] = SEEDS;
-        Self(match NonZeroU64::new(fold(address, one, two)) {
-            Some(hash) => hash,
-            None => NonZeroU64::MIN,
-        })
+        Self(NonZeroU64::MIN | fold(address, one, two))
     }
 
     #[inline]

@@ -1,8 +1,8 @@
 //! Encapsulation: an outer header rendered once per SA, and the few octets of it that differ from packet to packet.
 //!
 //! A protected packet is built in one buffer: `front` octets before the inner packet, `tail` octets behind it.
-//! [`Outer::layout`] says how many, [`Outer::encap`] fills them, [`Layout::split`] gives the AEAD its text and ICV, and
-//! [`Outer::finish`] writes what can be known only after the seal.
+//! [`Outer::layout`] says how many, [`Outer::encap`] fills them and gives the AEAD its text and ICV, and [`Outer::finish`]
+//! writes what can be known only after the seal.
 
 mod outer;
 
@@ -128,13 +128,6 @@ impl Layout {
         self.pad_octets as usize + TRAILER_OCTETS
     }
 
-    /// Returns the length of TFC padding, zeros between inner packet and padding. Units: octets.
-    #[must_use]
-    #[inline]
-    pub const fn tfc_octets(&self) -> usize {
-        self.text_octets() - self.inner_octets() - self.end_octets()
-    }
-
     /// Returns the length of what is put behind the inner packet. Units: octets.
     #[must_use]
     #[inline]
@@ -147,12 +140,5 @@ impl Layout {
     #[inline]
     pub const fn total_octets(&self) -> usize {
         self.front_octets() + self.text_octets() + ICV_OCTETS
-    }
-
-    /// Splits a protected packet into the AEAD's text and ICV; `None` when it is not of this layout.
-    #[must_use]
-    #[inline]
-    pub fn split<'a>(&self, packet: &'a mut [u8]) -> Option<(&'a mut [u8], &'a mut [u8; ICV_OCTETS])> {
-        packet.get_mut(self.front_octets()..self.total_octets())?.split_last_chunk_mut()
     }
 }
