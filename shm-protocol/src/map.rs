@@ -200,6 +200,13 @@ impl Map {
         Some(unsafe { start.as_ref() })
     }
 
+    /// Returns where `offset` is, without a look whether it is inside the map: no place to read from.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "an address has 64 bits")]
+    pub(crate) const fn address(&self, offset: u64) -> *const u8 {
+        self.base.as_ptr().cast::<u8>().cast_const().wrapping_add(offset as usize)
+    }
+
     #[inline]
     fn place<T: Shared>(&self, offset: u64, count: usize) -> Option<NonNull<T>> {
         let offset = usize::try_from(offset).ok()?;

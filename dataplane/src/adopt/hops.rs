@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::ports::PortId;
 use crate::tables::Tables;
-use crate::tables::hop::{Hop, HopCell};
+use crate::tables::hop::{Hop, HopCell, Next};
 use crate::tables::topology::Device;
 
 struct Way {
@@ -88,7 +88,7 @@ fn resolve<K>(destination: IpAddr, tables: &Tables<K>) -> (Option<(PortId, IpAdd
 
 fn of_neighbor<K>(port: PortId, ip: IpAddr, tables: &Tables<K>) -> Hop {
     let mac = tables.neighbors.get(&(port, ip));
-    mac.map_or(Hop::Unresolved(port), |mac| Hop::Resolved(port, *mac))
+    mac.map_or(Hop::Unresolved(port), |mac| Hop::Resolved(Next::new(port, *mac)))
 }
 
 /// The first address in order.

@@ -8,41 +8,35 @@ use std::sync::Arc;
 use esp::decap::Arrived;
 
 use super::context::List;
-use super::flows::Packed;
 use super::lookup::window;
+use super::turn::Stretch;
 use crate::ports::Buffer;
 use crate::tables::Tables;
 use crate::tables::sa::{InboundSa, OutboundSa};
 
-/// Asks for the SAs that seal the packets of a burst, their next hops and their counters.
+/// Looks the SAs up that seal the packets of a burst; where there are several, asks for them, their next hops and their
+/// counters.
 #[inline]
-pub(super) fn outbound<K>(tables: &Tables<K>, ways: &List<Packed>) {
-    // A burst of several SAs that begins and ends with the same one goes without.
-    if ways.first() != ways.last() {
-        outbound_of_many(tables, ways);
-    }
-}
-
-#[inline(never)]
-fn outbound_of_many<K>(tables: &Tables<K>, ways: &List<Packed>) {
-    let mut slots: List<u32> = List::new();
-    for slot in ways.iter().filter_map(|way| way.slot()) {
-        if slots.last() != Some(&slot) {
-            tables.outbound.prefetch(slot);
-            slots.push(slot);
+pub(super) fn outbound<'t, K>(tables: &'t Tables<K>, stretches: &mut List<Stretch<'t, K>>) {
+    match stretches.as_mut_slice() {
+        [one] => one.sa = one.way.slot().and_then(|slot| tables.outbound.get(slot)).map(Arc::as_ref),
+        several => {
+            let entry = |stretch: &Stretch<'_, K>| {
+                let entry = stretch.way.slot().and_then(|slot| tables.outbound.entry(slot));
+                entry.into_iter().for_each(dpdk::prefetch);
+                entry
+            };
+            let entries: List<_> = several.iter().map(entry).collect();
+            for (stretch, entry) in several.iter_mut().zip(entries) {
+                stretch.sa = entry.and_then(Option::as_deref);
+                stretch.sa.into_iter().for_each(OutboundSa::prefetch);
+            }
+            for sa in several.iter().filter_map(|stretch| stretch.sa) {
+                sa.hop.prefetch();
+                // Its first line is all of the record that sealing uses.
+                dpdk::prefetch_at(sa.common.live.address());
+            }
         }
-    }
-    let mut sas: List<&OutboundSa<K>> = List::new();
-    for slot in slots {
-        if let Some(sa) = tables.outbound.get(slot).map(Arc::as_ref) {
-            sa.prefetch();
-            sas.push(sa);
-        }
-    }
-    for sa in sas {
-        sa.hop.prefetch();
-        // Its first line is all of the record that sealing uses.
-        dpdk::prefetch(sa.common.live.record());
     }
 }
 

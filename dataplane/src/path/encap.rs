@@ -1,13 +1,13 @@
 //! Stage encap: room, lifetime, sequence number, headers and trailer. RFC: 4303 section 3.3.
 //!
-//! Numbers are taken for a whole run of packets at once and only for packets that have their room and their lifetime;
-//! a number that was taken is used once or lost, never returned.
+//! Numbers are taken for a whole run of packets at once and only for packets that have their lifetime; a number that was
+//! taken is used once or lost, never returned.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use esp::DropReason;
 use esp::aead::Job;
-use esp::encap::{Layout, aad, nonce};
+use esp::encap::{Layout, Room, aad, nonce};
 use esp::seq::{self, SeqLimit};
 use esp::wire::eth::{self, Mac};
 use shm_protocol::live::LiveRecord;
@@ -22,8 +22,8 @@ use super::usage::{Side, Usage};
 use crate::ports::{Buffer, Ports};
 use crate::tables::sa::{Common, OutboundSa};
 
-/// Builds every packet of a burst up to its ICV, as a whole frame, and adds its job to the empty `jobs`; packets that cannot
-/// be built are dropped. Afterwards there is a job for each packet, or for none that is to be sent.
+/// Builds every packet of a burst up to its ICV, as a whole frame, and adds its job to the empty `jobs`. Packets without a
+/// lifetime or a number are dropped; those that have no room are left empty, with the reason in `sealing`.
 pub(super) fn encap<'a, 't, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     sealing: &'a mut SealList<'t, P::Buf, K>,
@@ -31,100 +31,136 @@ pub(super) fn encap<'a, 't, P: Ports, K>(
 ) {
     let start = (ctx.cycles)();
     let count = sealing.bufs.len();
-    let mut layouts = List::new();
-    for run in &mut sealing.runs {
-        let (from, record) = (layouts.len(), run.leaving.sa.common.live.record());
-        admit(ctx, &mut sealing.bufs, run, record, &mut layouts);
-        number(ctx, &mut sealing.bufs, run, record, from, &mut layouts);
-    }
-    let (mut bufs, mut layouts) = (sealing.bufs.as_mut_slice(), layouts.as_slice());
-    for run in &sealing.runs {
-        let (Some(bufs), Some(layouts)) =
-            (bufs.split_off_mut(..run.packets), layouts.split_off(..run.packets))
-        else {
-            break;
-        };
-        let Leaving { sa, next, .. } = run.leaving;
-        let own = ctx.tables.port(next.port()).map_or(Mac::BROADCAST, |port| Mac(port.mac));
-        let header = eth::header(next.mac(), own, ethertype(sa.outer.family()));
-        for ((buf, layout), after) in bufs.iter_mut().zip(layouts).zip(0..) {
-            if let Some(job) = build(buf, sa, &header, layout, run.first_seq.wrapping_add(after)) {
-                jobs.push(job);
-            }
+    let SealList { bufs, runs, spoilt } = sealing;
+    let mut before = 0;
+    for run in runs.iter_mut() {
+        if run.leaving.sa.common.limits.counts() {
+            admit(ctx, bufs, run, before);
         }
+        number(ctx, bufs, run, before);
+        before += run.packets;
+    }
+    let mut bufs = bufs.as_mut_slice();
+    for run in runs {
+        let Some(of_run) = bufs.split_off_mut(..run.packets) else { break };
+        build_run(ctx, of_run, run, jobs, spoilt);
     }
     ctx.spent(Stage::Encap, count, start);
 }
 
-/// Writes headers and trailer round the inner packet.
+/// Builds the packets of a run, which have their numbers, and accounts them to their SA.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "the job stays where it is written")]
-fn build<'a, B: Buffer, K>(
-    buf: &'a mut B,
-    sa: &'a OutboundSa<K>,
-    header: &[u8; eth::HEADER_OCTETS],
-    layout: &Layout,
-    seq: u64,
-) -> Option<Job<'a, K>> {
-    let (place, datagram) = buf.data_mut().split_first_chunk_mut()?;
-    *place = *header;
-    let (text, icv) = sa.outer.encap(datagram, layout, sa.common.spi, seq).ok()?;
-    // The IV is the number itself, 64 bits also without ESN, so it never repeats under a key. RFC 4106 section 3.1.
-    let nonce = nonce(sa.common.salt, seq.to_be_bytes());
-    Some(Job::new(&sa.key, nonce, aad(sa.common.spi, seq, sa.common.esn), text, icv))
+#[allow(clippy::inline_always, reason = "a run is often one packet")]
+fn build_run<'a, 't, P: Ports, K>(
+    ctx: &Context<'t, P, K>,
+    bufs: &'a mut [P::Buf],
+    run: &mut Run<'t, K>,
+    jobs: &mut List<Job<'a, K>>,
+    spoilt: &mut List<DropReason>,
+) where
+    't: 'a,
+    P::Buf: 'a,
+{
+    let Leaving { sa, next, shared, .. } = run.leaving;
+    let (mtu, own) =
+        ctx.tables.port(next.port()).map_or((0, Mac::BROADCAST), |port| (port.mtu, Mac(port.mac)));
+    let frame = Frame {
+        sa,
+        header: eth::header(Mac(next.mac()), own, ethertype(sa.outer.family())),
+        room: sa.outer.room(),
+        pad_to: tfc_octets(sa, mtu),
+    };
+    let (mut octets, mut packets, mut longest) = (0, 0, 0);
+    for (buf, after) in bufs.iter_mut().zip(0..) {
+        match frame.make_room(buf) {
+            Ok(layout) => {
+                octets += layout.text_octets() as u64;
+                packets += 1;
+                longest = longest.max(layout.total_octets());
+                if let Some(job) = frame.build(buf, &layout, run.first_seq.wrapping_add(after)) {
+                    jobs.push(job);
+                }
+            }
+            Err(reason) => {
+                run.unfinished = true;
+                spoilt.push(reason);
+                buf.narrow(0, 0);
+            }
+        }
+    }
+    run.unfinished |= sa.outer.is_finished_later() || longest > usize::from(mtu);
+    if !sa.common.limits.counts() {
+        if shared {
+            Usage::add(Side::Out, run.record, octets, packets, ctx.now_ns);
+        } else {
+            Usage::add_alone(Side::Out, run.record, octets, packets, ctx.now_ns);
+        }
+    }
 }
 
-/// Makes room in the packets of a run and accounts them to their SA; what fails either is dropped. Adds the layouts of the
-/// others to those of the packets before.
+/// What the frames of a run share.
+struct Frame<'t, K> {
+    sa: &'t OutboundSa<K>,
+    header: [u8; eth::HEADER_OCTETS],
+    room: Room,
+    /// Units: octets.
+    pad_to: usize,
+}
+
+impl<'t, K> Frame<'t, K> {
+    /// Makes room round an inner packet.
+    /// Errors: `TooLong`, `NoHeadroom`.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the layout stays where it is made")]
+    fn make_room<B: Buffer>(&self, buf: &mut B) -> Result<Layout, DropReason> {
+        let layout = self.room.layout(buf.data().len(), self.pad_to)?;
+        let grown = buf.grow(eth::HEADER_OCTETS + layout.front_octets(), layout.tail_octets());
+        if grown { Ok(layout) } else { Err(DropReason::NoHeadroom) }
+    }
+
+    /// Writes headers and trailer round the inner packet.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the job stays where it is written")]
+    fn build<'a, B: Buffer>(&self, buf: &'a mut B, layout: &Layout, seq: u64) -> Option<Job<'a, K>>
+    where
+        't: 'a,
+    {
+        let (sa, (place, datagram)) = (self.sa, buf.data_mut().split_first_chunk_mut()?);
+        *place = self.header;
+        let (text, icv) = sa.outer.encap(datagram, layout, sa.common.spi, seq).ok()?;
+        // The IV is the number itself, 64 bits also without ESN, so it never repeats under a key. RFC 4106 section 3.1.
+        let nonce = nonce(sa.common.salt, seq.to_be_bytes());
+        Some(Job::new(&sa.key, nonce, aad(sa.common.spi, seq, sa.common.esn), text, icv))
+    }
+}
+
+/// Accounts the packets of a run, from the one at `before` on, to an SA that has limits of octets or packets. What would
+/// pass one is dropped.
+#[inline(never)]
 fn admit<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     bufs: &mut List<P::Buf>,
     run: &mut Run<'t, K>,
-    record: &LiveRecord,
-    layouts: &mut List<Layout>,
+    before: usize,
 ) {
-    let Leaving { sa, next, shared, .. } = run.leaving;
+    let Leaving { sa, next, .. } = run.leaving;
     let mtu = ctx.tables.port(next.port()).map_or(0, |port| port.mtu);
-    let common = &sa.common;
-    let (room, pad_to) = (sa.outer.room(), tfc_octets(sa, mtu));
-    let mut usage = common.limits.counts().then(Usage::default);
-    let (mut octets, mut longest) = (0, 0);
-    let from = layouts.len();
+    let (common, room, pad_to) = (&sa.common, sa.outer.room(), tfc_octets(sa, mtu));
+    let mut usage = Usage::default();
+    let mut at = before;
     for _ in 0..run.packets {
-        let at = layouts.len();
-        let Some(buf) = bufs.get_mut(at) else { break };
-        let layout = match room.layout(buf.data().len(), pad_to) {
-            Ok(layout) => layout,
-            Err(reason) => {
+        let Some(buf) = bufs.get(at) else { break };
+        let text_octets = room.layout(buf.data().len(), pad_to).map_or(0, |layout| layout.text_octets());
+        match usage.take(Side::Out, common, text_octets as u64, ctx.now_ns) {
+            Ok(()) => at += 1,
+            Err(limit) => {
+                let reason = spent(ctx, common, limit);
                 end(ctx, bufs, run, at, reason);
-                continue;
             }
-        };
-        if !buf.grow(eth::HEADER_OCTETS + layout.front_octets(), layout.tail_octets()) {
-            end(ctx, bufs, run, at, DropReason::NoHeadroom);
-            continue;
         }
-        let text_octets = layout.text_octets() as u64;
-        if let Some(usage) = &mut usage
-            && let Err(limit) = usage.take(Side::Out, common, text_octets, ctx.now_ns)
-        {
-            let reason = spent(ctx, common, limit);
-            end(ctx, bufs, run, at, reason);
-            continue;
-        }
-        octets += text_octets;
-        longest = longest.max(layout.total_octets());
-        layouts.push(layout);
     }
-    run.unfinished = sa.outer.is_finished_later() || longest > usize::from(mtu);
-    let packets = (layouts.len() - from) as u64;
-    match usage {
-        Some(usage) => usage
-            .finish()
-            .into_iter()
-            .for_each(|(slot, uid, limit)| ctx.notice_once(Notice::Limit { slot, uid, limit })),
-        None if shared => Usage::add(Side::Out, record, octets, packets, ctx.now_ns),
-        None => Usage::add_alone(Side::Out, record, octets, packets, ctx.now_ns),
+    for (slot, uid, limit) in usage.finish() {
+        ctx.notice_once(Notice::Limit { slot, uid, limit });
     }
 }
 
@@ -161,24 +197,23 @@ fn tfc_octets<K>(sa: &OutboundSa<K>, mtu: u16) -> usize {
     usize::from(wanted.min(sa.outer.inner_mtu(mtu)))
 }
 
-/// Takes sequence numbers: one addition for the packets of a run, whose layouts begin at `from`; what gets none is dropped.
+/// Takes sequence numbers: one addition for the packets of a run, of which the first stands at `before`; what gets none is
+/// dropped.
+#[inline]
 fn number<'t, P: Ports, K>(
     ctx: &mut Context<'t, P, K>,
     bufs: &mut List<P::Buf>,
     run: &mut Run<'t, K>,
-    record: &LiveRecord,
-    from: usize,
-    layouts: &mut List<Layout>,
+    before: usize,
 ) {
-    let wanted = u32::try_from(layouts.len() - from).unwrap_or(u32::MAX);
+    let wanted = u32::try_from(run.packets).unwrap_or(u32::MAX);
     if wanted == 0 {
         return;
     }
-    let taken = take(ctx, &run.leaving.sa.common, record, wanted);
+    let taken = take(ctx, &run.leaving.sa.common, run.record, wanted);
     run.first_seq = taken.first;
     for _ in taken.usable..wanted {
-        layouts.pop();
-        end(ctx, bufs, run, layouts.len(), DropReason::SequenceExhausted);
+        end(ctx, bufs, run, before + run.packets - 1, DropReason::SequenceExhausted);
     }
 }
 

@@ -11,9 +11,9 @@ use super::ahead;
 use super::context::{Context, From, List, Packet};
 use super::counters::{Origin, Stage};
 use super::decap::Inner;
-use super::flows::{Now, Packed, Place, Places, Way};
+use super::flows::{Now, Place, Places, Way};
 use super::sealing::SealList;
-use super::turn::Turn;
+use super::turn::{Stretch, Turn};
 use crate::ports::{Buffer, Burst, PortId, Ports};
 
 /// What the first look at a packet told, and where its flow stands.
@@ -98,29 +98,35 @@ fn follow<'t, P: Ports, K: Send + Sync, T>(
     mut leave: impl FnMut(T) -> Option<u64>,
 ) {
     let now = Now { snapshot: ctx.snapshot, epochs: &ctx.tables.epochs };
-    let mut ways: List<Packed> = List::new();
+    let mut stretches: List<Stretch<'_, K>> = List::new();
     ctx.flows.forget_the_old(now);
     let flows = looks.iter().map(|look| look.as_ref().map(|(plain, place)| (&plain.id, *place)));
-    ctx.flows.ways(flows, now, |packed| ways.push(packed));
-    ahead::outbound(ctx.tables, &ways);
+    ctx.flows.ways(flows, now, |way| match stretches.last_mut() {
+        Some(stretch) if stretch.way == way => stretch.packets += 1,
+        _ => stretches.push(Stretch { way, packets: 1, sa: None }),
+    });
+    ahead::outbound(ctx.tables, &mut stretches);
     let mut order = Order::default();
-    let mut packets = packets.drain(..).zip(looks);
-    for run in ways.chunk_by(|a, b| a == b) {
-        let turn = run.first().and_then(|packed| Turn::of(ctx, *packed));
+    let (mut packets, mut looks) = (packets.drain(..), looks.as_slice());
+    for stretch in &stretches {
+        let turn = Turn::of(ctx, stretch);
         let mtu = turn.map_or(0, |turn| turn.mtu());
-        let ready = packets.by_ref().take(run.len()).filter_map(|(packet, look)| match look {
-            Some((plain, _)) if plain.octets.get() <= mtu && order.permits(plain) => {
-                Some((bare(packet, plain), plain))
-            }
-            _ => {
-                order.note(leave(packet));
-                None
+        let looks = looks.split_off(..stretch.packets).unwrap_or_default();
+        let ready = looks.iter().filter_map(|look| {
+            let packet = packets.next()?;
+            match look {
+                Some((plain, _)) if plain.octets.get() <= mtu && order.permits(plain) => {
+                    Some((bare(packet, plain), plain))
+                }
+                _ => {
+                    order.note(leave(packet));
+                    None
+                }
             }
         });
-        if let Some(turn) = turn {
-            turn.take(ctx, ready, sealing);
-        } else {
-            ready.for_each(drop);
+        match turn {
+            Some(turn) => turn.take(ctx, ready, sealing),
+            None => ready.for_each(drop),
         }
     }
 }

@@ -7,14 +7,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use esp::wire::FlowKey;
-use esp::wire::eth::Mac;
 use esp::{DropReason, IfId};
 
 use super::context::{Context, From, Packet, Transit};
 use super::counters::Origin;
 use super::held::Goal;
 use super::seal::seal_and_send;
-use super::sealing::{Leaving, Next, SealList};
+use super::sealing::{Leaving, SealList};
 use super::shared::{Notice, Work};
 use crate::ports::{InterfaceId, PortId, Ports};
 use crate::tables::hop::Hop;
@@ -163,9 +162,9 @@ pub(super) fn place_all<'t, P: Ports, K: Send + Sync>(
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
     match sa.hop.load() {
-        Hop::Resolved(port, mac) => {
+        Hop::Resolved(next) => {
             // Whoever comes here need not know; counting as if the SA was shared is right in either case.
-            let leaving = Leaving { sa, next: Next::new(port, Mac(mac)), origin, shared: true };
+            let leaving = Leaving { sa, next, origin, shared: true };
             add(ctx, leaving, bufs, sealing);
         }
         Hop::Unresolved(port) => {

@@ -3,7 +3,7 @@
 use esp::DropReason;
 use esp::aead::Job;
 use esp::wire::esp::Esp;
-use esp::wire::eth;
+use esp::wire::eth::{self, Mac};
 
 use super::context::{Context, List, Packet};
 use super::counters::Stage;
@@ -22,20 +22,27 @@ pub(super) fn seal_and_send<'t, P: Ports, K: Send + Sync>(
         return;
     }
     let sealed = seal(ctx, sealing);
-    let mut bufs = sealing.bufs.drain(..);
-    for runs in sealing.runs.chunk_by(Run::is_sent_with) {
+    let SealList { bufs, runs, spoilt } = sealing;
+    let (mut bufs, mut spoilt) = (bufs.drain(..), spoilt.drain(..));
+    for runs in runs.chunk_by(Run::is_sent_with) {
         let Some(&Run { leaving, unfinished, .. }) = runs.first() else { continue };
         let mut frames = bufs.by_ref().take(runs.iter().map(|run| run.packets).sum());
         if !sealed {
             frames.for_each(|buf| ctx.drop(Packet { buf, origin: leaving.origin }, DropReason::NoHeadroom));
         } else if unfinished {
-            frames.for_each(|buf| finish(ctx, buf, leaving));
+            frames.for_each(|buf| match buf.data() {
+                [] => ctx.drop(
+                    Packet { buf, origin: leaving.origin },
+                    spoilt.next().unwrap_or(DropReason::NoHeadroom),
+                ),
+                _ => finish(ctx, buf, leaving),
+            });
         } else {
             ctx.send_all(leaving.next.port(), leaving.origin, &mut frames);
         }
     }
     drop(bufs);
-    sealing.runs.clear();
+    runs.clear();
 }
 
 /// Builds and seals every packet in place; false, and nothing is sent, unless every one had its job.
@@ -50,7 +57,7 @@ fn seal<'t, P: Ports, K: Send + Sync>(
     ctx.aead.seal(&mut jobs);
     drop(jobs);
     ctx.spent(Stage::Seal, count, start);
-    count == sealing.bufs.len()
+    count + sealing.spoilt.len() == sealing.bufs.len()
 }
 
 /// Does what is left to do with a sealed frame, and sends it.
@@ -73,7 +80,7 @@ fn finish<P: Ports, K>(ctx: &mut Context<'_, P, K>, mut buf: P::Buf, leaving: Le
 #[cold]
 fn send_in_pieces<P: Ports, K>(ctx: &mut Context<'_, P, K>, buf: P::Buf, leaving: Leaving<'_, K>) {
     let Leaving { sa, next, origin, .. } = leaving;
-    let (port, mac) = (next.port(), next.mac());
+    let (port, mac) = (next.port(), Mac(next.mac()));
     let mut packet = Packet { buf, origin };
     packet.buf.adj(eth::HEADER_OCTETS);
     let esp = packet.buf.data().get(sa.outer.header_octets()..).unwrap_or_default();

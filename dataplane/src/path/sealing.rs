@@ -1,10 +1,11 @@
 //! What is to be sealed: packets in the order they came, and for each run of them what they share.
 
-use esp::wire::eth::Mac;
+use esp::DropReason;
+use shm_protocol::live::LiveRecord;
 
 use super::context::{List, Packet};
 use super::counters::Origin;
-use crate::ports::PortId;
+use crate::tables::hop::Next;
 use crate::tables::sa::OutboundSa;
 
 /// The SA that seals a packet, the way it leaves by, and the account it belongs to.
@@ -14,30 +15,6 @@ pub(super) struct Leaving<'t, K> {
     pub(super) origin: Origin,
     /// Whether other workers seal by the SA at the same time, or may.
     pub(super) shared: bool,
-}
-
-/// A port and a station on it, in one word that is compared at once.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Next(u64);
-
-impl Next {
-    #[inline]
-    pub(super) const fn new(port: PortId, mac: Mac) -> Self {
-        let ([a, b], [c, d, e, f, g, h]) = (port.0.to_be_bytes(), mac.0);
-        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-    }
-
-    #[inline]
-    pub(super) const fn port(self) -> PortId {
-        let [a, b, ..] = self.0.to_be_bytes();
-        PortId(u16::from_be_bytes([a, b]))
-    }
-
-    #[inline]
-    pub(super) const fn mac(self) -> Mac {
-        let [_, _, mac @ ..] = self.0.to_be_bytes();
-        Mac(mac)
-    }
 }
 
 impl<K> Clone for Leaving<'_, K> {
@@ -51,8 +28,8 @@ impl<K> Copy for Leaving<'_, K> {}
 impl<K> PartialEq for Leaving<'_, K> {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        let alike = self.next == other.next && self.shared == other.shared;
-        alike && std::ptr::eq(self.sa, other.sa) && self.origin == other.origin
+        let same = std::ptr::eq(self.sa, other.sa) && self.next == other.next;
+        same && self.origin == other.origin && self.shared == other.shared
     }
 }
 
@@ -60,6 +37,8 @@ impl<K> PartialEq for Leaving<'_, K> {
 pub(super) struct Run<'t, K> {
     pub(super) leaving: Leaving<'t, K>,
     pub(super) packets: usize,
+    /// Counters of the SA.
+    pub(super) record: &'t LiveRecord,
     /// The first one's sequence number, once they have any.
     pub(super) first_seq: u64,
     /// Whether there is more to do with them when they are sealed than to send them.
@@ -72,11 +51,13 @@ pub(super) struct SealList<'t, B, K> {
     pub(super) bufs: List<B>,
     /// Together they have as many packets as there are buffers.
     pub(super) runs: List<Run<'t, K>>,
+    /// Why there is no room round packets, in their order. Such a packet is left empty, and its run unfinished.
+    pub(super) spoilt: List<DropReason>,
 }
 
 impl<'t, B, K> SealList<'t, B, K> {
     pub(super) const fn new() -> Self {
-        Self { bufs: List::new_const(), runs: List::new_const() }
+        Self { bufs: List::new_const(), runs: List::new_const(), spoilt: List::new_const() }
     }
 
     #[inline]
@@ -93,7 +74,8 @@ impl<'t, B, K> SealList<'t, B, K> {
     #[inline]
     pub(super) fn open(&mut self, leaving: Leaving<'t, K>) {
         if self.runs.last().is_none_or(|run| run.leaving != leaving) {
-            self.runs.push(Run { leaving, packets: 0, first_seq: 0, unfinished: false });
+            let record = leaving.sa.common.live.record();
+            self.runs.push(Run { leaving, packets: 0, record, first_seq: 0, unfinished: false });
         }
     }
 

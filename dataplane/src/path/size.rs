@@ -30,7 +30,8 @@ pub(super) fn fit_tunnel<'t, P: Ports, K: Send + Sync>(
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
     let port = match sa.hop.load() {
-        Hop::Resolved(port, _) | Hop::Unresolved(port) => port,
+        Hop::Resolved(next) => next.port(),
+        Hop::Unresolved(port) => port,
         Hop::NoRoute => return ctx.drop(transit.packet, DropReason::NoOuterRoute),
     };
     let interface = interface.and_then(|id| ctx.tables.interface(id));

@@ -11,10 +11,18 @@ use super::flows::{Packed, Way};
 use super::forward::ethertype;
 use super::protect::hand_over;
 use super::seal::seal_and_send;
-use super::sealing::{Leaving, Next, SealList};
+use super::sealing::{Leaving, SealList};
 use crate::ports::{Buffer, PortId, Ports};
-use crate::tables::hop::Hop;
+use crate::tables::hop::Next;
 use crate::tables::sa::OutboundSa;
+
+/// Packets in a row that go the same way.
+pub(super) struct Stretch<'t, K> {
+    pub(super) way: Packed,
+    pub(super) packets: usize,
+    /// The SA that seals them, once it was looked up.
+    pub(super) sa: Option<&'t OutboundSa<K>>,
+}
 
 /// See the module's text.
 pub(super) enum Turn<'t, K> {
@@ -47,24 +55,25 @@ impl<K> Copy for Turn<'_, K> {}
 
 impl<'t, K: Send + Sync> Turn<'t, K> {
     /// `None` when no way is known, or when it has to be looked at again.
-    pub(super) fn of<P: Ports>(ctx: &Context<'t, P, K>, packed: Packed) -> Option<Self> {
-        if packed == Packed::NONE {
+    pub(super) fn of<P: Ports>(ctx: &Context<'t, P, K>, stretch: &Stretch<'t, K>) -> Option<Self> {
+        let Stretch { way, sa, .. } = *stretch;
+        if way == Packed::NONE {
             return None;
         }
-        match packed.way() {
+        match way.way() {
             Way::Clear { port, mac, mtu } => {
                 Some(Self::Clear { port, to: mac, own: Mac(ctx.tables.port(port)?.mac), mtu })
             }
-            Way::Seal { slot, port, mtu, spread } => {
-                let sa = ctx.tables.outbound.get(slot)?.as_ref();
+            Way::Seal { port, mtu, spread, .. } => {
+                let sa = sa?;
                 // The SA's time and its next hop change under a snapshot.
-                let Hop::Resolved(on, mac) = sa.hop.load() else { return None };
-                if on != port || sa.common.limits.hard_deadline_ns <= ctx.now_ns {
+                let next = sa.hop.next()?;
+                if next.port() != port || sa.common.limits.hard_deadline_ns <= ctx.now_ns {
                     return None;
                 }
                 let ours = spread || sa.common.owner(ctx.workers.len()) == ctx.me;
                 Some(if ours {
-                    Self::Seal { sa, next: Next::new(port, Mac(mac)), mtu, shared: spread }
+                    Self::Seal { sa, next, mtu, shared: spread }
                 } else {
                     Self::HandOver { sa, mtu }
                 })

@@ -8,6 +8,36 @@ use super::topology::Mac;
 use super::trie::Trie;
 use crate::ports::PortId;
 
+/// A port and a station on it, in one word that is compared at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next(u64);
+
+impl Next {
+    /// Names a station; its address is not all zeros.
+    #[must_use]
+    #[inline]
+    pub const fn new(port: PortId, mac: Mac) -> Self {
+        let ([a, b], [c, d, e, f, g, h]) = (port.0.to_be_bytes(), mac);
+        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+
+    /// Returns the port.
+    #[must_use]
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "16 bits are left")]
+    pub const fn port(self) -> PortId {
+        PortId((self.0 >> MAC_BITS) as u16)
+    }
+
+    /// Returns the station's Ethernet address.
+    #[must_use]
+    #[inline]
+    pub const fn mac(self) -> Mac {
+        let [_, _, mac @ ..] = self.0.to_be_bytes();
+        mac
+    }
+}
+
 /// State of the way to one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hop {
@@ -16,7 +46,7 @@ pub enum Hop {
     /// The port is known, the neighbor's Ethernet address is not.
     Unresolved(PortId),
     /// Everything is known.
-    Resolved(PortId, Mac),
+    Resolved(Next),
 }
 
 /// The way to one tunnel peer, shared by all its outbound SAs: resolved by the control thread when routes or
@@ -30,6 +60,7 @@ pub struct HopCell {
 
 const NO_ROUTE: u64 = u64::MAX;
 const MAC_BITS: u32 = 48;
+const MAC_MASK: u64 = (1 << MAC_BITS) - 1;
 
 impl HopCell {
     /// Makes a cell without a route.
@@ -42,13 +73,20 @@ impl HopCell {
     #[must_use]
     #[inline]
     pub fn load(&self) -> Hop {
-        let word = self.word.load(Ordering::Relaxed);
-        if word == NO_ROUTE {
-            return Hop::NoRoute;
+        let next = Next(self.word.load(Ordering::Relaxed));
+        match next {
+            Next(NO_ROUTE) => Hop::NoRoute,
+            Next(word) if word & MAC_MASK == 0 => Hop::Unresolved(next.port()),
+            next => Hop::Resolved(next),
         }
-        let [high, low, mac @ ..] = word.to_be_bytes();
-        let port = PortId(u16::from_be_bytes([high, low]));
-        if mac == [0; 6] { Hop::Unresolved(port) } else { Hop::Resolved(port, mac) }
+    }
+
+    /// Returns the way if everything of it is known.
+    #[must_use]
+    #[inline]
+    pub fn next(&self) -> Option<Next> {
+        let word = self.word.load(Ordering::Relaxed);
+        (word != NO_ROUTE && word & MAC_MASK != 0).then_some(Next(word))
     }
 
     /// Starts to load the way.
@@ -62,11 +100,7 @@ impl HopCell {
         let word = match hop {
             Hop::NoRoute => NO_ROUTE,
             Hop::Unresolved(port) => u64::from(port.0) << MAC_BITS,
-            Hop::Resolved(port, mac) => {
-                let [p0, p1] = port.0.to_be_bytes();
-                let [m0, m1, m2, m3, m4, m5] = mac;
-                u64::from_be_bytes([p0, p1, m0, m1, m2, m3, m4, m5])
-            }
+            Hop::Resolved(Next(word)) => word,
         };
         self.word.store(word, Ordering::Relaxed);
     }
@@ -133,12 +167,14 @@ mod tests {
         assert_eq!(cell.load(), Hop::NoRoute);
         for hop in [
             Hop::Unresolved(PortId(3)),
-            Hop::Resolved(PortId(0), [2, 0, 0, 0, 0, 9]),
-            Hop::Resolved(PortId(0x7fff), [0xff; 6]),
+            Hop::Resolved(Next::new(PortId(0), [2, 0, 0, 0, 0, 9])),
+            Hop::Resolved(Next::new(PortId(0x7fff), [0xff; 6])),
             Hop::NoRoute,
         ] {
             cell.store(hop);
             assert_eq!(cell.load(), hop);
+            let next = if let Hop::Resolved(next) = hop { Some(next) } else { None };
+            assert_eq!(cell.next(), next);
         }
     }
 }

@@ -74,6 +74,13 @@ impl LiveSlot {
         self.live.record(self.slot)
     }
 
+    /// Returns where the record is, for asking for it alone.
+    #[must_use]
+    #[inline]
+    pub fn address(&self) -> *const LiveRecord {
+        self.live.record_address(self.slot)
+    }
+
     /// Returns the words of the window at `ring`.
     #[must_use]
     #[inline]

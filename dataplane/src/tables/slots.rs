@@ -42,17 +42,22 @@ impl<T> Slots<T> {
     #[must_use]
     #[inline]
     pub fn get(&self, index: u32) -> Option<&Arc<T>> {
+        self.entry(index)?.as_ref()
+    }
+
+    /// Returns where the value at `index` stands, if anything stands near it.
+    #[must_use]
+    #[inline]
+    pub fn entry(&self, index: u32) -> Option<&Option<Arc<T>>> {
         let (branch, leaf, at) = place(index);
-        self.branches.get(branch)?.as_ref()?.get(leaf)?.as_ref()?.get(at)?.as_ref()
+        self.branches.get(branch)?.as_ref()?.get(leaf)?.as_ref()?.get(at)
     }
 
     /// Starts to load what [`Self::get`] reads last.
     #[inline]
     pub fn prefetch(&self, index: u32) {
-        let (branch, leaf, at) = place(index);
-        let leaf = self.branches.get(branch).and_then(Option::as_ref).and_then(|branch| branch.get(leaf));
-        if let Some(value) = leaf.and_then(Option::as_ref).and_then(|leaf| leaf.get(at)) {
-            dpdk::prefetch(value);
+        if let Some(entry) = self.entry(index) {
+            dpdk::prefetch(entry);
         }
     }
 

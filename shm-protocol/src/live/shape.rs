@@ -111,9 +111,15 @@ impl Shape {
         self.map.at(self.record_at(slot))
     }
 
+    /// Returns where the record of `slot` is, which nobody has looked at.
     #[inline]
-    fn record_at(&self, slot: Slot) -> u64 {
-        self.records + u64::from(slot.index()) * self.record_stride
+    pub(super) const fn record_address(&self, slot: Slot) -> *const LiveRecord {
+        self.map.address(self.record_at(slot)).cast()
+    }
+
+    #[inline]
+    const fn record_at(&self, slot: Slot) -> u64 {
+        self.records + slot.index() as u64 * self.record_stride
     }
 
     /// Tells whether the record of `slot` was ever set up; one that was not reads as 0.

@@ -16,16 +16,12 @@ use crate::{DropReason, Spi, mtu};
 pub struct Outer {
     /// The IP header; of IPv4 its first 20 octets.
     template: [u8; ipv6::HEADER_OCTETS],
-    /// Sum over an IPv4 template.
+    /// Sum over an IPv4 template behind its first eight octets.
     sum: u16,
     header_octets: u8,
     family: Family,
-    /// Bits of the type of service octet that come from the inner header.
-    tos_copied: u8,
-    /// Bits of it that are always set.
-    tos_fixed: u8,
-    /// "Don't fragment" where an inner IPv4 header has it not, where it has it, and for inner IPv6.
-    df: [u16; 3],
+    /// Bits of [`Seen::word`] that come from the inner header; the others are in the template.
+    copied: u64,
     config: OuterConfig,
 }
 
@@ -80,22 +76,27 @@ impl Outer {
             _ => return None,
         };
         let header_octets = ip_octets + if config.udp.is_some() { udp::HEADER_OCTETS } else { 0 };
-        let (tos_copied, tos_fixed) = tos(&config);
+        let (copied, fixed) = taken_from_inside(&config);
         let mut sum = 0;
-        if let ([_, tos, _, _, _, _, _, _, _, _, a, b, ..], Family::V4) =
-            (&mut template, Family::of(&config.dst))
-        {
-            sum = !u16::from_be_bytes([*a, *b]);
-            (*tos, *a, *b) = (tos_fixed, 0, 0);
+        match (&mut template, Family::of(&config.dst)) {
+            ([_, tos, _, _, _, _, df, _, rest @ ..], Family::V4) => {
+                let [_, tos_fixed, _, _, _, _, df_fixed, _] = fixed.to_be_bytes();
+                (*tos, *df) = (tos_fixed, df_fixed);
+                let [_, _, sum_high, sum_low, ..] = rest;
+                (*sum_high, *sum_low) = (0, 0);
+                sum = !checksum::of(rest);
+            }
+            ([first, second, ..], Family::V6) => {
+                let [_, tos_fixed, ..] = fixed.to_be_bytes();
+                (*first, *second) = (*first | tos_fixed >> 4, *second | tos_fixed << 4);
+            }
         }
         Some(Self {
             template,
             sum,
             header_octets: u8::try_from(header_octets).ok()?,
             family: Family::of(&config.dst),
-            tos_copied,
-            tos_fixed,
-            df: dont_fragment(config.df),
+            copied,
             config,
         })
     }
@@ -180,7 +181,7 @@ impl Outer {
         seq: u64,
     ) -> Result<Sealable<'p>, DropReason> {
         let (front, inner) = packet.split_first_chunk_mut::<FRONT>().ok_or(DropReason::NoHeadroom)?;
-        let seen = Inner::of(inner).ok_or(DropReason::MalformedIp)?;
+        let seen = Seen::of(inner).ok_or(DropReason::MalformedIp)?;
         trailer(inner, layout, seen.next).ok_or(DropReason::NoHeadroom)?;
         let total_octets = layout.total_octets();
         let rest = match self.family {
@@ -204,9 +205,8 @@ impl Outer {
             }
         };
         *rest.first_chunk_mut().ok_or(DropReason::NoHeadroom)? = esp::header(spi, seq);
-        let (text, behind) =
-            inner.split_at_mut_checked(layout.text_octets()).ok_or(DropReason::NoHeadroom)?;
-        Ok((text, behind.first_chunk_mut().ok_or(DropReason::NoHeadroom)?))
+        let sealable = inner.get_mut(..layout.text_octets() + ICV_OCTETS);
+        sealable.and_then(|sealable| sealable.split_last_chunk_mut()).ok_or(DropReason::NoHeadroom)
     }
 
     /// Whether [`Self::finish`] has something to write.
@@ -233,34 +233,25 @@ impl Outer {
     /// Copies the template and patches length, identification, DSCP, ECN, flags and header checksum.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as above")]
-    fn patch4(&self, ip: &mut [u8; ipv4::HEADER_OCTETS], inner: &Inner, total_octets: u16, ident: u16) {
+    fn patch4(&self, ip: &mut [u8; ipv4::HEADER_OCTETS], seen: &Seen, total_octets: u16, ident: u16) {
         let ([first, second, third, ..], _) = self.template.as_chunks::<8>() else { return };
         let ([a, b], c) = ip.as_chunks_mut::<8>() else { return };
-        let [no, yes, six] = self.df;
-        let flags = match inner.df {
-            InnerDf::No => no,
-            InnerDf::Yes => yes,
-            InnerDf::Six => six,
-        };
-        let tos = inner.tos & self.tos_copied;
-        let sum = u32::from(self.sum) + u32::from(self.tos_fixed) + u32::from(tos);
-        let sum = sum + u32::from(total_octets) + u32::from(ident) + u32::from(flags);
-        let sum = u64::from(!checksum::fold32(sum));
-        let start = u64::from_be_bytes(*first) | u64::from(tos) << 48;
-        let start = start | u64::from(total_octets) << 32 | u64::from(ident) << 16 | u64::from(flags);
+        let start = u64::from_be_bytes(*first) | seen.word & self.copied;
+        let start = start | u64::from(total_octets) << 32 | u64::from(ident) << 16;
         *a = start.to_be_bytes();
-        *b = (u64::from_be_bytes(*second) | sum << 32).to_be_bytes();
+        let sum = checksum::fold34((start >> 32) + (start & 0xffff_ffff) + u64::from(self.sum));
+        *b = (u64::from_be_bytes(*second) | u64::from(!sum) << 32).to_be_bytes();
         let ([d0, d1, d2, d3, ..], Some(c)) = (*third, c.first_chunk_mut()) else { return };
         *c = [d0, d1, d2, d3];
     }
 
     /// Copies the template and patches length, DSCP and ECN.
     #[inline]
-    fn patch6(&self, ip: &mut [u8; ipv6::HEADER_OCTETS], inner: &Inner, payload_octets: u16) {
+    fn patch6(&self, ip: &mut [u8; ipv6::HEADER_OCTETS], seen: &Seen, payload_octets: u16) {
         *ip = self.template;
-        let tos = inner.tos & self.tos_copied | self.tos_fixed;
+        let [_, tos, ..] = (seen.word & self.copied).to_be_bytes();
         let [version, class, _, _, a, b, ..] = ip;
-        (*version, *class) = (0x60 | tos >> 4, tos << 4);
+        (*version, *class) = (*version | tos >> 4, *class | tos << 4);
         [*a, *b] = payload_octets.to_be_bytes();
     }
 }
@@ -290,29 +281,30 @@ impl Room {
     }
 }
 
-/// Returns the bits of the outer type of service octet that are copied, and those that are set.
-fn tos(config: &OuterConfig) -> (u8, u8) {
+/// Returns the bits of [`Seen::word`] that are copied to the outer header, and those that are always set in it.
+fn taken_from_inside(config: &OuterConfig) -> (u64, u64) {
     //= rfc4301#5.1.2.1
-    let (copied, fixed) = match config.dscp {
+    let (tos_copied, tos_fixed) = match config.dscp {
         Dscp::Copy => (!ecn::MASK, 0),
         Dscp::Fixed(dscp) => (0, dscp << 2),
     };
     //= rfc6040#4.1
-    match config.ecn {
-        ecn::Ingress::Copy => (copied | ecn::MASK, fixed),
-        ecn::Ingress::NotEct => (copied, fixed),
-    }
+    let tos_copied = match config.ecn {
+        ecn::Ingress::Copy => tos_copied | ecn::MASK,
+        ecn::Ingress::NotEct => tos_copied,
+    };
+    //= rfc4301#8.1
+    let (df_copied, df_fixed) = match config.df {
+        Df::Copy => (ipv4::DONT_FRAGMENT, 0),
+        Df::Set => (0, ipv4::DONT_FRAGMENT),
+        Df::Clear => (0, 0),
+    };
+    let word = |tos: u8, df: u16| u64::from(tos) << TOS_AT | u64::from(df);
+    (word(tos_copied, df_copied), word(tos_fixed, df_fixed))
 }
 
-/// Returns the flags for inner IPv4 without and with "don't fragment", and for inner IPv6.
-const fn dont_fragment(df: Df) -> [u16; 3] {
-    //= rfc4301#8.1
-    match df {
-        Df::Copy => [0, ipv4::DONT_FRAGMENT, ipv4::DONT_FRAGMENT],
-        Df::Set => [ipv4::DONT_FRAGMENT; 3],
-        Df::Clear => [0; 3],
-    }
-}
+/// Where the type of service octet stands in the first word of an IPv4 header. Units: bits.
+const TOS_AT: u32 = 48;
 
 /// What of a packet the AEAD works on: its text, and behind that the place of the ICV.
 pub type Sealable<'p> = (&'p mut [u8], &'p mut [u8; ICV_OCTETS]);
@@ -324,33 +316,26 @@ const fn low(octets: usize) -> u16 {
     octets as u16
 }
 
-/// What an inner packet says about fragmentation.
-#[derive(Clone, Copy)]
-enum InnerDf {
-    No,
-    Yes,
-    Six,
-}
-
 /// What of the inner header goes into the outer one.
-struct Inner {
+struct Seen {
     next: Proto,
-    tos: u8,
-    df: InnerDf,
+    /// The first eight octets of an IPv4 header in host order, or what says the same of an IPv6 header: no router
+    /// fragments that.
+    word: u64,
 }
 
-impl Inner {
+impl Seen {
     #[inline]
     fn of(packet: &[u8]) -> Option<Self> {
         let [head @ .., _, _, _, _, _, _, _, _, _, _, _, _] =
             packet.first_chunk::<{ ipv4::HEADER_OCTETS }>()?;
-        let [first, second, _, _, _, _, flags, _] = *head;
-        match first >> 4 {
-            4 => {
-                let df = if flags & 0x40 == 0 { InnerDf::No } else { InnerDf::Yes };
-                Some(Self { next: Proto::IPV4, tos: second, df })
+        let word = u64::from_be_bytes(*head);
+        match word >> 60 {
+            4 => Some(Self { next: Proto::IPV4, word }),
+            6 => {
+                let tos = word >> 52 & 0xff;
+                Some(Self { next: Proto::IPV6, word: tos << TOS_AT | u64::from(ipv4::DONT_FRAGMENT) })
             }
-            6 => Some(Self { next: Proto::IPV6, tos: first << 4 | second >> 4, df: InnerDf::Six }),
             _ => None,
         }
     }
@@ -364,16 +349,15 @@ fn trailer(inner: &mut [u8], layout: &Layout, next: Proto) -> Option<()> {
     if at != layout.inner_octets() {
         inner.get_mut(layout.inner_octets()..at)?.fill(0);
     }
+    let pad_octets = usize::from(layout.pad_octets()) % ALIGN_OCTETS;
+    let next = u64::from(next.get()) << (8 * (pad_octets + 1));
     // The ICV comes behind and is written later, so that eight octets are always there to be written at once.
-    let [a, b, c, d] = PADDINGS.get(usize::from(layout.pad_octets()))?.to_owned();
-    let next = u64::from(next.get()) << (8 * (u32::from(layout.pad_octets()) + 1));
-    *inner.get_mut(at..)?.first_chunk_mut()? =
-        (u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0]) | next).to_le_bytes();
+    *inner.get_mut(at..at + 8)?.first_chunk_mut()? = (PADDINGS.get(pad_octets)? | next).to_le_bytes();
     Some(())
 }
 
 /// Padding and its length, by its length. RFC: 4303 section 2.4.
-const PADDINGS: [[u8; ALIGN_OCTETS]; ALIGN_OCTETS] = [[0, 0, 0, 0], [1, 1, 0, 0], [1, 2, 2, 0], [1, 2, 3, 3]];
+const PADDINGS: [u64; ALIGN_OCTETS] = [0, 0x0101, 0x02_0201, 0x0303_0201];
 
 /// Returns an identification that consecutive packets of one SA, and mostly those of two, do not share. RFC: 6864.
 #[inline]

@@ -32,13 +32,13 @@ pub const fn fold(sum: u64) -> u16 {
     low(sum)
 }
 
-/// Folds a sum of 32 bits into 16.
+/// Folds a sum of up to 34 bits into 16.
 #[must_use]
 #[inline]
-#[allow(clippy::cast_possible_truncation, reason = "two foldings leave 16 bits")]
-pub const fn fold32(sum: u32) -> u16 {
+pub const fn fold34(sum: u64) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
-    (sum + (sum >> 16)) as u16
+    let sum = (sum & 0xffff) + (sum >> 16);
+    low(sum + (sum >> 16))
 }
 
 /// Returns the checksum of `octets`, ready for the field when that was 0 in them; 0 when the field was right.
@@ -104,8 +104,11 @@ mod tests {
 
     #[test]
     fn a_short_sum_folds_as_a_long_one() {
-        for sum in [0, 1, 0xffff, 0x1_0000, 0x1_ffff, 0xffff_0000, 0xffff_ffff, 0x1234_fedc, 0xfffe_0001] {
-            assert_eq!(fold32(sum), fold(u64::from(sum)), "{sum:x}");
+        let most = (1 << 34) - 1;
+        for sum in
+            [0, 1, 0xffff, 0x1_0000, 0x1_ffff, 0xffff_ffff, 0x1_0000_0000, 0xfffe_0001, most - 0xffff, most]
+        {
+            assert_eq!(fold34(sum), fold(sum), "{sum:x}");
         }
     }
     use proptest::prelude::*;
