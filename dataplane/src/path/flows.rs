@@ -111,6 +111,9 @@ impl Now<'_> {
 
 /// Flows that a worker has room for at the least.
 pub(super) const LEAST: usize = 1 << 15;
+/// Entries in use for each that holds a flow, while there are more to take into use: nearly every flow stands in its first
+/// place then, and few flows stand in few pages.
+const SPACE: usize = 8;
 /// Flows that a worker has room for at the most.
 const MOST: usize = 1 << 24;
 /// Entries that a flow may stand in: half of them next to each other, the other half too, but elsewhere.
@@ -128,6 +131,10 @@ pub(super) struct Flows {
     start: usize,
     /// How many entries there are; a power of two.
     count: usize,
+    /// How many of them are in use, from the first on; a power of two.
+    in_use: usize,
+    /// How many entries hold a flow, or one that stands elsewhere since more are in use.
+    taken: usize,
     /// So that nobody outside can tell which flows meet in a window.
     seed: u64,
     /// The upper part of the newest snapshot's number.
@@ -160,7 +167,7 @@ impl Flows {
             let _ = memory.advise(Advice::HugePage);
             memory.as_ptr().align_offset(ALIGN_OCTETS).min(ALIGN_OCTETS)
         });
-        let mut flows = Self { memory, start, count, seed, era: 0 };
+        let mut flows = Self { memory, start, count, in_use: LEAST, taken: 0, seed, era: 0 };
         // The system finds the memory now and not under a packet.
         flows.entries_mut().fill(Entry::new_zeroed());
         flows
@@ -171,7 +178,7 @@ impl Flows {
     #[allow(clippy::cast_possible_truncation, reason = "there are no more than `MOST`")]
     pub(super) fn places(&self) -> Places {
         let octets = self.memory.as_ref().and_then(|memory| memory.get(self.start..)).unwrap_or_default();
-        Places { seed: self.seed, mask: self.count as u32 - 1, first: octets.as_ptr().cast() }
+        Places { seed: self.seed, mask: self.in_use as u32 - 1, first: octets.as_ptr().cast() }
     }
 
     #[inline]
@@ -187,6 +194,7 @@ impl Flows {
         if era != self.era {
             self.era = era;
             self.entries_mut().fill(Entry::new_zeroed());
+            self.taken = 0;
         }
     }
 
@@ -205,7 +213,8 @@ impl Flows {
         }
     }
 
-    /// Remembers the way of a flow: in its own entry, else in one that was not used under this snapshot, else in its first.
+    /// Remembers the way of a flow: in its own entry, else in a free one, else in one that was not used under this snapshot,
+    /// else in its first.
     pub(super) fn learn(&mut self, id: FlowId, now: Now<'_>, way: Way) {
         let first = self.places().of(&id);
         let entries = self.entries_mut();
@@ -213,10 +222,17 @@ impl Flows {
             (0..WINDOW).map(|step| first.step(step)).find(|at| entries.get(*at).is_some_and(fit))
         };
         let own = fits(&|entry| entry.id == *id.words());
-        let at = own.or_else(|| fits(&|entry| entry.snapshot != now.short())).unwrap_or(first.step(0));
+        let free = if own.is_none() { fits(&|entry| entry.snapshot == 0) } else { None };
+        let old = || fits(&|entry| entry.snapshot != now.short());
+        let at = own.or(free).or_else(old).unwrap_or(first.step(0));
         let Packed { to, what } = Packed::of(way);
         if let Some(entry) = entries.get_mut(at) {
             *entry = Entry { id: *id.words(), epoch: now.epoch(&id), to, what, snapshot: now.short() };
+        }
+        self.taken += usize::from(free.is_some());
+        if self.taken * SPACE > self.in_use && self.in_use < self.count {
+            // Half of the flows stand somewhere else then, and are learnt again.
+            self.in_use *= 2;
         }
     }
 }
@@ -358,6 +374,28 @@ mod tests {
             known += usize::from(found.is_some());
         }
         assert!(known > LEAST * 3 / 4 && known <= LEAST, "{known}");
+    }
+
+    #[test]
+    fn few_flows_stand_close_together_and_many_find_room() {
+        let most = 8 * LEAST;
+        let mut flows = Flows::new(7, most);
+        let epochs = Epochs::default();
+        let learn_all = |flows: &mut Flows, count: u16| {
+            for flow in 0..count {
+                if find(flows, id(flow), at(1, &epochs)).is_none() {
+                    flows.learn(id(flow), at(1, &epochs), way(flow.into()));
+                }
+            }
+            flows.in_use
+        };
+        assert_eq!(learn_all(&mut flows, 4_000), LEAST);
+        for _ in 0..4 {
+            learn_all(&mut flows, 60_000);
+        }
+        assert_eq!(flows.in_use, most);
+        let known = (0..60_000).filter(|flow| find(&mut flows, id(*flow), at(1, &epochs)).is_some()).count();
+        assert!(known > 59_900, "{known}");
     }
 
     #[test]
