@@ -94,6 +94,12 @@ pub(crate) fn wait_for(gateway: &Gateway, packets: u64) -> Result<()> {
     Ok(())
 }
 
+/// Returns what a packet costs by the time a worker had its CPU; `None` if it hardly had it. Units: seconds, nanoseconds.
+pub(crate) fn cpu_ns(packets: u64, window_s: f64, on_cpu_s: f64) -> Option<f64> {
+    // The kernel's account moves in ticks, so a window that was mostly taken away tells nothing.
+    (on_cpu_s >= LEAST_SHARE * window_s).then_some(on_cpu_s * 1e9 / packets as f64)
+}
+
 fn measured(windows: &[(Reading, Reading)], ledger: Ledger) -> Result<Measured> {
     let (mut ns, mut each_ns, mut ran, mut time, mut dropped) = (Vec::new(), Vec::new(), 0.0, 0.0, 0);
     for (from, to) in windows {
@@ -104,9 +110,7 @@ fn measured(windows: &[(Reading, Reading)], ledger: Ledger) -> Result<Measured> 
         let window = (to.at - from.at).as_secs_f64();
         let on_cpu = (to.ran.saturating_sub(from.ran)).as_secs_f64();
         ns.push(window * 1e9 / packets as f64);
-        // The kernel's account moves in ticks, so a window that was mostly taken away tells nothing.
-        let enough = on_cpu >= LEAST_SHARE * window;
-        each_ns.push(enough.then_some(on_cpu * 1e9 / packets as f64));
+        each_ns.push(cpu_ns(packets, window, on_cpu));
         ran += on_cpu;
         time += window;
         dropped += to.dropped.saturating_sub(from.dropped);
@@ -140,5 +144,6 @@ fn between(windows: &[(Reading, Reading)], name: &str) -> Stage {
 }
 
 const LEAST_SHARE: f64 = 1.0 / 3.0;
-const WARM_UP: Duration = Duration::from_millis(50);
+/// After a pause, before a window.
+pub(crate) const WARM_UP: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(10);

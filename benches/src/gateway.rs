@@ -1,80 +1,16 @@
 //! The release binaries of one gateway: bridge, engine, and the operator's command.
 
-use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::Result;
 use crate::interrupt;
-
-/// A child with its log; killed when dropped.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    fn spawn(program: &str, log: PathBuf, arguments: &[&Path]) -> Result<Self> {
-        let out = File::create(&log)?;
-        let err = out.try_clone()?;
-        let mut command = Command::new(binary(program)?);
-        command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(err);
-        let child = command.spawn().with_context(|| format!("start {program}"))?;
-        Ok(Self { child, log })
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX))
-    }
-
-    fn said(&self) -> String {
-        std::fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
-    }
-
-    fn must_run(&mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("{} ended with {status}: {}", self.log.display(), self.said().trim());
-        }
-        Ok(())
-    }
-
-    /// Ends it politely and returns what it said.
-    fn stop(&mut self) -> Result<String> {
-        kill(self.pid(), Signal::SIGTERM)?;
-        let status = interrupt::until("a process to end", PATIENCE, || Ok(self.child.try_wait()?))?;
-        if !status.success() {
-            bail!("{} ended with {status}: {}", self.log.display(), self.said().trim());
-        }
-        Ok(self.said())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        // The engine gives back huge pages when it is asked to end; only one that does not is killed.
-        let _ = kill(self.pid(), Signal::SIGTERM);
-        let _ = kill(self.pid(), Signal::SIGCONT);
-        for _ in 0..100 {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::program::{self, Program};
 
 /// What memory a process has. Units: octets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,8 +27,8 @@ pub struct Gateway {
     scratch: PathBuf,
     dir: PathBuf,
     // In this order: the engine ends before the bridge.
-    engine: Process,
-    _bridge: Process,
+    engine: Program,
+    _bridge: Program,
 }
 
 impl Gateway {
@@ -108,7 +44,7 @@ impl Gateway {
         std::fs::create_dir_all(&dir)?;
         let capacity = capacity.max(LEAST_CAPACITY).to_string();
         let bridge = ["--runtime-dir".as_ref(), dir.as_path(), "--capacity".as_ref(), capacity.as_ref()];
-        let mut bridge = Process::spawn("ike-bridge", scratch.join("ike-bridge.log"), &bridge)?;
+        let mut bridge = spawn("ike-bridge", scratch, &bridge)?;
         let socket = dir.join("bridge.sock");
         interrupt::until("the bridge's socket", PATIENCE, || {
             bridge.must_run()?;
@@ -191,11 +127,7 @@ impl Gateway {
         for task in std::fs::read_dir(tasks)?.flatten() {
             let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
             if name.trim() == "worker-0" {
-                let text = std::fs::read_to_string(task.path().join("schedstat"))?;
-                let mut words = text.split_whitespace().map(str::parse);
-                if let (Some(Ok(ran)), Some(Ok(waited))) = (words.next(), words.next()) {
-                    return Ok((ran, waited));
-                }
+                return program::had_cpu_ns(&task.path());
             }
         }
         bail!("the engine has no thread worker-0")
@@ -206,7 +138,7 @@ impl Gateway {
     /// # Errors
     /// It has ended.
     pub fn pause(&self) -> Result<()> {
-        Ok(kill(self.engine.pid(), Signal::SIGSTOP)?)
+        self.engine.pause()
     }
 
     /// Lets the engine run on.
@@ -214,7 +146,7 @@ impl Gateway {
     /// # Errors
     /// It has ended.
     pub fn resume(&self) -> Result<()> {
-        Ok(kill(self.engine.pid(), Signal::SIGCONT)?)
+        self.engine.resume()
     }
 
     /// Ends the engine politely and returns what it said.
@@ -244,10 +176,14 @@ impl Memory {
     }
 }
 
-fn spawn_engine(scratch: &Path, config: &str) -> Result<Process> {
+fn spawn_engine(scratch: &Path, config: &str) -> Result<Program> {
     let file = scratch.join("gateway.toml");
     std::fs::write(&file, config)?;
-    Process::spawn("espalier", scratch.join("espalier.log"), &["--config".as_ref(), file.as_path()])
+    spawn("espalier", scratch, &["--config".as_ref(), file.as_path()])
+}
+
+fn spawn(name: &str, scratch: &Path, arguments: &[&Path]) -> Result<Program> {
+    Program::start(Command::new(binary(name)?).args(arguments), scratch.join(format!("{name}.log")))
 }
 
 /// Finds a program of the workspace: in `ESPALIER_BIN_DIR`, else beside this one.

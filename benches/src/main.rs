@@ -4,17 +4,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use espalier_benches::cpu::{self, Cpus};
 use espalier_benches::machine::Machine;
 use espalier_benches::report::Report;
 use espalier_benches::rows::{Direction, Row};
+use espalier_benches::scratch::Scratch;
 use espalier_benches::sealed::process;
-use espalier_benches::settings::Settings;
+use espalier_benches::settings::Wanted;
 use espalier_benches::{
-    Result, changes, compare, hugepages, inbound, interrupt, io, outbound, reorder, result, scaling, traffic,
+    Result, changes, compare, cpu, hugepages, inbound, interrupt, io, outbound, reorder, result,
+    scaling,
 };
 
 /// Measures the engine on one pinned core: outbound and inbound, by 1, 1 000 and 100 000 SAs.
@@ -26,18 +26,8 @@ struct Arguments {
     /// Rows of the table; all if not given
     #[arg(long, value_delimiter = ',')]
     rows: Vec<Row>,
-    /// Lengths of the inner IP packets, in octets
-    #[arg(long, value_delimiter = ',', default_value = "64,512,1400")]
-    sizes: Vec<u16>,
-    /// Rounds of AEAD, I/O and engine; at least 5 make a result
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=100))]
-    windows: u16,
-    /// Length of a window of the engine, in milliseconds
-    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(100..=60_000))]
-    window_ms: u64,
-    /// The CPU to measure on; the last one if not given
-    #[arg(long)]
-    cpu: Option<usize>,
+    #[command(flatten)]
+    wanted: Wanted,
     /// Where the result file goes
     #[arg(long, default_value = result::FOLDER)]
     results: PathBuf,
@@ -92,16 +82,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     interrupt::listen()?;
-    arguments.sizes.iter().try_for_each(|octets| traffic::check(*octets))?;
     let scratch = Scratch::new()?;
-    let settings = Settings {
-        cpus: Cpus::choose(arguments.cpu)?,
-        scratch: scratch.0.clone(),
-        sizes: arguments.sizes.clone(),
-        rounds: arguments.windows,
-        window: Duration::from_millis(arguments.window_ms),
-        sample: !arguments.no_sample,
-    };
+    let settings = arguments.wanted.settings(&scratch, !arguments.no_sample)?;
     let (machine, tsc_ghz) = (Machine::current(), cpu::tsc_ghz()?);
     let pages = hugepages::count()?;
     let mut figures = Vec::new();
@@ -117,7 +99,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let what = format!(
         "ESN, IPv4 in IPv4, 1 worker on CPU {}; {} rounds, {} ms of the engine in each",
-        settings.cpus.measured, settings.rounds, arguments.window_ms
+        settings.cpus.measured, settings.rounds, arguments.wanted.window_ms
     );
     let report = Report { machine, what, tsc_ghz, figures };
     report.print();
@@ -131,21 +113,4 @@ fn compared(old: Option<&Path>, new: Option<&Path>) -> Result<()> {
     }
     let [old, new] = compare::newest(Path::new(result::FOLDER))?;
     compare::print(&old, &new)
-}
-
-/// A directory on tmpfs, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        let path = PathBuf::from(format!("/dev/shm/espalier-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

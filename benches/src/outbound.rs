@@ -56,8 +56,8 @@ pub fn measure(settings: &Settings, row: Row) -> Result<Vec<Figures>> {
     Ok(all)
 }
 
-/// Starts bridge and engine and loads the keys.
-fn start(
+/// Starts bridge and engine and loads the keys; returns the gateway, what it says of its AEAD, and what the keys took.
+pub(crate) fn start(
     settings: &Settings,
     setup: &Setup<'_>,
     scratch: &std::path::Path,
