@@ -5,11 +5,14 @@
 //! packet path over frames that are sealed in memory, because a window takes a number once. In the same run what nobody
 //! can do without: the AEAD alone and the I/O alone. A sample of what was sent is opened by code that is not ours.
 //!
+//! Beside another gateway: the same harness, the same core, in turns.
+//!
 //! In memory, against the clock: what a second worker adds, in which order packets of a shared SA leave, and what changes of
 //! SAs and policies cost a worker that forwards.
 #![forbid(unsafe_code)]
 
 pub mod asked;
+pub mod beside;
 pub mod changes;
 pub mod compare;
 pub mod counted;

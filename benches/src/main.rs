@@ -1,5 +1,6 @@
 //! `bench`: prints what the whole engine does on one core, and what the AEAD and the I/O alone cost in the same run; its parts
-//! `scaling`, `reorder` and `changes` what several workers do, and what one does while SAs and policies change.
+//! `beside` what DPDK's own gateway does there, `scaling`, `reorder` and `changes` what several workers do, and what one does while
+//! SAs and policies change.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use espalier_benches::scratch::Scratch;
 use espalier_benches::sealed::process;
 use espalier_benches::settings::Wanted;
 use espalier_benches::{
-    Result, changes, compare, cpu, hugepages, inbound, interrupt, io, outbound, reorder, result,
+    Result, beside, changes, compare, cpu, hugepages, inbound, interrupt, io, outbound, reorder, result,
     scaling,
 };
 
@@ -46,6 +47,8 @@ enum Part {
         /// The newer result
         new: Option<PathBuf>,
     },
+    /// The whole engine and DPDK's ipsec-secgw in turns on one core
+    Beside(beside::Job),
     /// What several workers do, and what one does, in memory
     Scaling(scaling::Job),
     /// In which order packets of one SA leave when several workers send them, in memory
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.part {
         Some(Part::Compare { old, new }) => compared(old.as_deref(), new.as_deref()),
+        Some(Part::Beside(job)) => beside::run(job),
         Some(Part::Scaling(job)) => scaling::run(job),
         Some(Part::Reorder(job)) => reorder::run(job),
         Some(Part::Changes(job)) => changes::run(job),
