@@ -1,14 +1,12 @@
 //! Decapsulation: what stands in front of an ESP packet before it is opened, and what it leaves behind afterwards.
 
-use core::net::IpAddr;
-
 use crate::aead::ICV_OCTETS;
 use crate::ecn::{self, Ecn};
 use crate::wire::esp::{self, Esp, TRAILER_OCTETS};
 use crate::wire::ip::{self, Ip};
 use crate::wire::plain::Plain;
 use crate::wire::udp::{self, NatT, Udp, UdpPorts};
-use crate::wire::{Family, Proto, checksum, ipv4, ipv6};
+use crate::wire::{Ends, Family, Proto, checksum, ipv4, ipv6};
 use crate::{DropReason, Spi};
 
 /// What a packet for a local address is to IPsec.
@@ -31,10 +29,8 @@ pub struct Arrived {
     pub seq_lo: u32,
     /// IV.
     pub iv: [u8; esp::IV_OCTETS],
-    /// Outer source.
-    pub src: IpAddr,
-    /// Outer destination.
-    pub dst: IpAddr,
+    /// Outer source and destination.
+    pub ends: Ends,
     /// Ports, where the packet came in UDP.
     pub udp: Option<UdpPorts>,
     /// Outer DSCP and ECN.
@@ -161,14 +157,14 @@ impl<'a> Whole<'a> {
 /// Reads the ESP packet that stands at `at` in `ip`. What may follow a datagram inside the IP packet is not part of it.
 #[inline]
 fn arrived(ip: &Ip<'_>, octets: &[u8], at: usize, udp: Option<UdpPorts>) -> Result<Arrived, DropReason> {
-    let outer = Outer { src: ip.src(), dst: ip.dst(), tos: ip.tos(), at };
+    let ends = Ends::between(ip.src(), ip.dst()).ok_or(DropReason::MalformedIp)?;
+    let outer = Outer { ends, tos: ip.tos(), at };
     outer.carries(octets, udp).ok_or(DropReason::MalformedEsp)
 }
 
 /// What the headers before an ESP packet say.
 struct Outer {
-    src: IpAddr,
-    dst: IpAddr,
+    ends: Ends,
     tos: u8,
     /// Where the ESP packet, or a UDP header before it, begins in the IP packet. Units: octets.
     at: usize,
@@ -185,8 +181,7 @@ impl Outer {
             spi: esp.spi(),
             seq_lo: esp.seq_lo(),
             iv: esp.iv(),
-            src: self.src,
-            dst: self.dst,
+            ends: self.ends,
             udp,
             tos: self.tos,
             text_at: u16::try_from(self.at + text.start).ok()?,
@@ -206,7 +201,7 @@ fn first_look4(packet: &[u8]) -> Option<Headers> {
     if !whole || !checksum::is_right(header) {
         return None;
     }
-    let outer = Outer { src: [s0, s1, s2, s3].into(), dst: dst.into(), tos, at: ipv4::HEADER_OCTETS };
+    let outer = Outer { ends: Ends::of4([[s0, s1, s2, s3], dst]), tos, at: ipv4::HEADER_OCTETS };
     Some((outer, Proto(proto), u16::from_be_bytes([l0, l1]).into()))
 }
 
@@ -214,10 +209,9 @@ fn first_look4(packet: &[u8]) -> Option<Headers> {
 fn first_look6(packet: &[u8]) -> Option<Headers> {
     let (header, _) = packet.split_first_chunk::<{ ipv6::HEADER_OCTETS }>()?;
     let [first, second, _, _, l0, l1, next, _, addresses @ ..] = header;
-    let (src, dst) = addresses.split_first_chunk::<16>()?;
+    let ([src, dst], []) = addresses.as_chunks() else { return None };
     let outer = Outer {
-        src: (*src).into(),
-        dst: (*dst.first_chunk::<16>()?).into(),
+        ends: Ends::of6([*src, *dst]),
         tos: first << 4 | second >> 4,
         at: ipv6::HEADER_OCTETS,
     };

@@ -81,7 +81,7 @@ fn every_length_survives_every_kind_of_tunnel() {
             assert!(ip.checksum_ok());
             assert!(!(six_out && udp) || transport_sum_ok(&packet, Proto::UDP));
             let (arrived, got) = open(&mut packet, seq, true, Modes::default()).unwrap();
-            assert_eq!((arrived.src, arrived.dst), ends(six_out));
+            assert_eq!((arrived.ends.src(), arrived.ends.dst()), ends(six_out));
             assert_eq!(arrived.udp, udp.then_some(PORTS));
             assert_eq!(got.family, if six_in { Family::V6 } else { Family::V4 });
             assert_eq!(packet[got.at..got.at + got.octets], sent);

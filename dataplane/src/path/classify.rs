@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use esp::DropReason;
 use esp::decap::{self, Arrival, Arrived};
+use esp::wire::Ends;
 use esp::wire::eth::{self, EtherType, Frame};
 use esp::wire::flow::FlowKey;
 use esp::wire::icmp::Icmp;
@@ -75,7 +76,7 @@ fn usual_esp<P: Ports, K>(
     ctx: &Context<'_, P, K>,
     port: PortId,
     frame: &[u8],
-    last: &mut Option<(IpAddr, IpAddr)>,
+    last: &mut Option<Ends>,
 ) -> Option<(Arrived, usize)> {
     let frame = Frame::parse(frame).ok()?;
     let own = ctx.tables.port(port)?;
@@ -84,12 +85,12 @@ fn usual_esp<P: Ports, K>(
         return None;
     }
     let (arrived, octets) = Arrived::at_first_look(frame.payload(), udp::NAT_T_PORT)?;
-    let addresses = (arrived.src, arrived.dst);
-    if *last != Some(addresses) {
-        if is_martian(ctx.tables, arrived.src, arrived.dst) || ctx.tables.local(arrived.dst).is_none() {
+    if *last != Some(arrived.ends) {
+        let (src, dst) = (arrived.ends.src(), arrived.ends.dst());
+        if is_martian(ctx.tables, src, dst) || ctx.tables.local(dst).is_none() {
             return None;
         }
-        *last = Some(addresses);
+        *last = Some(arrived.ends);
     }
     Some((arrived, octets))
 }

@@ -12,6 +12,7 @@ use super::context::{Context, From, List, Packet};
 use super::counters::{Origin, Stage};
 use super::decap::Inner;
 use super::flows::{Now, Place, Places, Way};
+use super::opening::Openings;
 use super::sealing::SealList;
 use super::turn::{Stretch, Turn};
 use crate::ports::{Buffer, Burst, PortId, Ports};
@@ -53,7 +54,7 @@ pub(super) fn from_port<'t, P: Ports, K: Send + Sync>(
         Packet { buf, origin }
     };
     let ends = |frame: &P::Buf| frame.data().get(eth::HEADER_OCTETS..).and_then(plain::ends);
-    follow(ctx, frames, &looks, sealing, bare, |frame| {
+    follow(ctx, frames.drain(..), &looks, sealing, bare, |frame| {
         let ends = ends(&frame);
         rest.push(Packet { buf: frame, origin });
         ends
@@ -64,17 +65,16 @@ pub(super) fn from_port<'t, P: Ports, K: Send + Sync>(
 /// Sends the inner packets of known flows on their way; the others are added to the empty `rest`.
 pub(super) fn from_tunnels<'t, P: Ports, K: Send + Sync>(
     ctx: &mut Context<'t, P, K>,
-    packets: &mut List<Inner<'t, P::Buf, K>>,
-    looks: &List<Look>,
+    list: &mut Openings<'t, P::Buf, K>,
     rest: &mut List<Inner<'t, P::Buf, K>>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
     let start = (ctx.cycles)();
-    let count = packets.len();
+    let count = list.len();
     follow(
         ctx,
-        packets,
-        looks,
+        list.packets.drain(..).zip(list.sas.iter().copied()),
+        &list.looks,
         sealing,
         |(packet, _), _| packet,
         |inner| {
@@ -91,8 +91,8 @@ pub(super) fn from_tunnels<'t, P: Ports, K: Send + Sync>(
 #[inline]
 fn follow<'t, P: Ports, K: Send + Sync, T>(
     ctx: &mut Context<'t, P, K>,
-    packets: &mut List<T>,
-    looks: &List<Look>,
+    mut packets: impl Iterator<Item = T>,
+    mut looks: &[Look],
     sealing: &mut SealList<'t, P::Buf, K>,
     bare: impl Fn(T, &Plain) -> Packet<P::Buf>,
     mut leave: impl FnMut(T) -> Option<u64>,
@@ -107,7 +107,6 @@ fn follow<'t, P: Ports, K: Send + Sync, T>(
     });
     ahead::outbound(ctx.tables, &mut stretches);
     let mut order = Order::default();
-    let (mut packets, mut looks) = (packets.drain(..), looks.as_slice());
     for stretch in &stretches {
         let turn = Turn::of(ctx, stretch);
         let mtu = turn.map_or(0, |turn| turn.mtu());

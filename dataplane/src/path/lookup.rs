@@ -48,7 +48,7 @@ fn find<'t, K>(
     now_ns: u64,
     last: &mut Option<Found<'t, K>>,
 ) -> Result<(&'t InboundSa<K>, Fresh), DropReason> {
-    let again = last.as_ref().filter(|found| found.sa.is_for(arrived.spi, arrived.dst));
+    let again = last.as_ref().filter(|found| found.sa.is_for(arrived.spi, &arrived.ends));
     let &Found { sa, ref replay } = match again {
         Some(found) => found,
         None => last.insert(look_up(tables, arrived, now_ns)?),
@@ -69,7 +69,7 @@ fn find<'t, K>(
 #[inline]
 fn look_up<'t, K>(tables: &'t Tables<K>, arrived: &Arrived, now_ns: u64) -> Result<Found<'t, K>, DropReason> {
     //= rfc4303#3.4.2
-    let sa = tables.inbound(arrived.spi, arrived.dst).ok_or(DropReason::UnknownSpi)?;
+    let sa = tables.inbound(arrived.spi, &arrived.ends).ok_or(DropReason::UnknownSpi)?;
     if sa.common.limits.hard_deadline_ns <= now_ns {
         return Err(DropReason::InboundExpired);
     }

@@ -236,9 +236,9 @@ fn deliver<'t, P: Ports, K: Send + Sync>(
     esp: &mut Openings<'t, P::Buf, K>,
     sealing: &mut SealList<'t, P::Buf, K>,
 ) {
-    let (mut inner, mut looks, mut rest) = (List::new(), List::new(), List::new());
-    decap::decap(ctx, esp, &mut inner, &mut looks);
-    known::from_tunnels(ctx, &mut inner, &looks, &mut rest, sealing);
+    let mut rest = List::new();
+    decap::decap(ctx, esp);
+    known::from_tunnels(ctx, esp, &mut rest, sealing);
     if !rest.is_empty() {
         let mut transits = Transits::new();
         decap::read(ctx, &mut rest, &mut transits);

@@ -5,6 +5,7 @@ use esp::aead::MAX_BURST;
 use esp::decap::Arrived;
 
 use super::context::{List, Packet};
+use super::known::Look;
 use crate::tables::sa::InboundSa;
 
 /// See the module's text.
@@ -17,6 +18,8 @@ pub(super) struct Openings<'t, B, K> {
     pub(super) sas: List<&'t InboundSa<K>>,
     /// Numbers that were not accepted yet; by lookup.
     pub(super) fresh: List<Fresh>,
+    /// What the first look at the inner packets tells; by decap.
+    pub(super) looks: List<Look>,
 }
 
 impl<B, K> Openings<'_, B, K> {
@@ -26,6 +29,7 @@ impl<B, K> Openings<'_, B, K> {
             arrived: List::new_const(),
             sas: List::new_const(),
             fresh: List::new_const(),
+            looks: List::new_const(),
         }
     }
 
@@ -52,6 +56,7 @@ impl<B, K> Openings<'_, B, K> {
         self.arrived.clear();
         self.sas.clear();
         self.fresh.clear();
+        self.looks.clear();
     }
 
     /// Frees the packets of `refused`, which are accounted for, and forgets what is known about them.
@@ -66,10 +71,13 @@ impl<B, K> Openings<'_, B, K> {
     fn take_out(&mut self, refused: Positions) {
         keep(&mut self.packets, refused);
         keep(&mut self.arrived, refused);
-        // What is refused before its SA is known has no place in these.
+        // What is refused early has no place in the lists of later stages.
         if self.sas.len() > self.packets.len() {
             keep(&mut self.sas, refused);
             keep(&mut self.fresh, refused);
+        }
+        if self.looks.len() > self.packets.len() {
+            keep(&mut self.looks, refused);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use esp::DropReason;
 use esp::aead::MAX_BURST;
+use esp::wire::Family;
 use esp::wire::eth::{self, Mac};
 use esp::wire::plain::Plain;
 
@@ -138,14 +139,15 @@ fn send_clear<'p, P: Ports, K>(
     to: Mac,
     own: Mac,
 ) {
+    let [four, six] = [Family::V4, Family::V6].map(|family| eth::header(to, own, ethertype(family)));
     let mut alike = Alike::new();
     for (mut packet, plain) in packets {
-        if !packet.buf.prepend(eth::HEADER_OCTETS) {
+        let grown = packet.buf.prepend(eth::HEADER_OCTETS);
+        let Some(place) = packet.buf.data_mut().first_chunk_mut().filter(|_| grown) else {
             ctx.drop(packet, DropReason::NoHeadroom);
             continue;
-        }
-        // There are as many octets as were asked for.
-        let _ = eth::emit(packet.buf.data_mut(), to, own, ethertype(plain.family()));
+        };
+        *place = if plain.family() == Family::V4 { four } else { six };
         alike.push(packet, |origin, frames| ctx.send_all(port, origin, frames));
     }
     alike.end(|origin, frames| ctx.send_all(port, origin, frames));

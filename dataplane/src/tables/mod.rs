@@ -16,6 +16,7 @@ pub(crate) mod trie;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use esp::wire::Ends;
 use esp::{IfId, Spi};
 use rustc_hash::FxHashMap;
 
@@ -250,13 +251,13 @@ impl<K> Tables<K> {
         self.inbound.get(spi.0 & SLOT_MASK).map(Arc::as_ref)
     }
 
-    /// Returns the SA that an ESP packet to `destination` with this SPI belongs to.
+    /// Returns the SA that an ESP packet between these ends with this SPI belongs to.
     /// RFC: 4301 section 4.1, by SPI and destination.
     #[must_use]
     #[inline]
-    pub fn inbound(&self, spi: Spi, destination: IpAddr) -> Option<&InboundSa<K>> {
+    pub fn inbound(&self, spi: Spi, ends: &Ends) -> Option<&InboundSa<K>> {
         let of_ours = self.inbound_by_slot_of(spi);
-        let fits = |sa: &&InboundSa<K>| sa.is_for(spi, destination);
+        let fits = |sa: &&InboundSa<K>| sa.is_for(spi, ends);
         of_ours.filter(fits).or_else(|| self.foreign.get(spi).find(fits))
     }
 }

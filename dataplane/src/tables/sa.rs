@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use esp::encap::Outer;
 use esp::selector::AddressRange;
-use esp::wire::FlowKey;
 use esp::wire::udp::UdpPorts;
+use esp::wire::{Ends, FlowKey};
 use esp::{IfId, Selector, Spi};
 use shm_protocol::ids::Slot;
 use shm_protocol::live::{Live, LiveRecord, RingRef, Window};
@@ -211,11 +211,11 @@ impl<K> InboundSa<K> {
         dpdk::prefetch_part(self, offset_of!(Self, common) + offset_of!(Common, dst)..size_of::<Self>());
     }
 
-    /// Whether an ESP packet to `destination` with this SPI belongs to the SA. RFC: 4301 section 4.1.
+    /// Whether an ESP packet between these ends with this SPI belongs to the SA, which its destination tells. RFC: 4301 section 4.1.
     #[must_use]
     #[inline]
-    pub fn is_for(&self, spi: Spi, destination: IpAddr) -> bool {
-        self.common.spi == spi && self.common.dst == destination
+    pub fn is_for(&self, spi: Spi, ends: &Ends) -> bool {
+        self.common.spi == spi && ends.is_to(self.common.dst)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod ends;
 pub mod esp;
 pub mod eth;
 pub mod flow;
@@ -17,5 +18,6 @@ pub mod nd;
 pub mod plain;
 pub mod udp;
 
+pub use ends::Ends;
 pub use flow::FlowKey;
 pub use ip::{Family, Proto};
