@@ -285,15 +285,36 @@ fn from_host(packets: &[(HostDevice, &[u8])]) -> Gateway {
 /// A packet from the host that begins where its buffer begins.
 fn headless() -> Gateway {
     let mut gateway = sealing(0, protecting);
+    into_the_tunnel(&mut gateway, vec![without_headroom()]);
+    gateway
+}
+
+fn without_headroom() -> MemBuf {
     let mut buf = MemBuf::empty();
     assert!(buf.prepend(128));
     let packet = &clear(A_HOST, B_HOST)[ETHERNET..];
     buf.data_mut()[..packet.len()].copy_from_slice(packet);
     buf.trim(128 - packet.len());
+    buf
+}
+
+/// The host sends IP packets by the tunnel interface, in one burst.
+fn into_the_tunnel(gateway: &mut Gateway, packets: Vec<MemBuf>) {
     let device = HostDevice::Interface(InterfaceId(0));
-    gateway.shared().host.from_host.push(FromHost { device, buf }).unwrap();
+    for buf in packets {
+        gateway.shared().host.from_host.push(FromHost { device, buf }).unwrap();
+    }
     gateway.poll(0);
-    gateway
+}
+
+#[test]
+fn a_packet_without_headroom_ends_alone_and_takes_its_number_with_it() {
+    let mut gateway = sealing(0, protecting);
+    let whole = || MemBuf::from_octets(&clear(A_HOST, B_HOST)[ETHERNET..]).unwrap();
+    into_the_tunnel(&mut gateway, vec![whole(), without_headroom(), whole(), without_headroom(), whole()]);
+    let seqs: Vec<u8> = gateway.sent(WAN).iter().map(|frame| frame[ETHERNET + 20 + 7]).collect();
+    assert_eq!(seqs, [1, 3, 5]);
+    assert_eq!(gateway.drops(), [(DropReason::NoHeadroom, 2)]);
 }
 
 /// Packets for a host on B's LAN that does not answer, after the time they may wait.

@@ -210,11 +210,8 @@ fn first_look6(packet: &[u8]) -> Option<Headers> {
     let (header, _) = packet.split_first_chunk::<{ ipv6::HEADER_OCTETS }>()?;
     let [first, second, _, _, l0, l1, next, _, addresses @ ..] = header;
     let ([src, dst], []) = addresses.as_chunks() else { return None };
-    let outer = Outer {
-        ends: Ends::of6([*src, *dst]),
-        tos: first << 4 | second >> 4,
-        at: ipv6::HEADER_OCTETS,
-    };
+    let outer =
+        Outer { ends: Ends::of6([*src, *dst]), tos: first << 4 | second >> 4, at: ipv6::HEADER_OCTETS };
     Some((outer, Proto(*next), ipv6::HEADER_OCTETS + usize::from(u16::from_be_bytes([*l0, *l1]))))
 }
 

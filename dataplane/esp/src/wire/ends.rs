@@ -106,9 +106,7 @@ fn address([first, second]: [u64; 2], family: Family) -> IpAddr {
 #[inline]
 fn is([first, second]: [u64; 2], family: Family, address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => {
-            family == Family::V4 && first == word(address.octets())
-        }
+        IpAddr::V4(address) => family == Family::V4 && first == word(address.octets()),
         IpAddr::V6(address) => family == Family::V6 && [first, second] == words(address.octets()),
     }
 }
