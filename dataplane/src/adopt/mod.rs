@@ -12,6 +12,7 @@ mod events;
 mod hops;
 mod index;
 mod leaving;
+mod pace;
 mod sparse;
 mod ways;
 
@@ -33,6 +34,7 @@ use crate::tables::topology::Topology;
 use book::Book;
 use hops::Hops;
 use leaving::Leaving;
+use pace::Pace;
 
 /// Changes worked on at a call, so that the control thread is never away for long.
 const CHANGES_PER_STEP: usize = 256;
@@ -40,13 +42,6 @@ const CHANGES_PER_STEP: usize = 256;
 const RETIRED_PER_STEP: usize = 256;
 /// Records looked at in a call after a full scan.
 const SWEPT_PER_STEP: u32 = 4096;
-/// How often workers are given new tables while there are changes at hand, or many have just been taken up: what the
-/// workers have is copied when it changes, and of what changes often a copy now and then does.
-const PUBLISH_INTERVAL_NS: u64 = 5_000_000;
-/// Changes between two snapshots from which they are many: somebody loads, and the next ones are on their way.
-const MANY: usize = 64;
-/// The same in a full scan, which comes to its policies last.
-const SCAN_PUBLISH_INTERVAL_NS: u64 = 100_000_000;
 /// How often the files behind the maps are looked at.
 const LOOK_INTERVAL_NS: u64 = 50_000_000;
 
@@ -83,10 +78,7 @@ pub struct Adopter<S: KeySchedule> {
     /// The next snapshot, as far as it is made.
     tables: Tables<S::Key>,
     dirty: bool,
-    /// Changes taken up since the newest snapshot.
-    unpublished: usize,
-    /// Whether there were many before it.
-    many: bool,
+    pace: Pace,
     book: Book<S::Key>,
     todo: VecDeque<Change>,
     found: Vec<Change>,
@@ -96,7 +88,6 @@ pub struct Adopter<S: KeySchedule> {
     unswept: Option<u32>,
     hops: Hops,
     next_look_ns: u64,
-    next_publish_ns: u64,
 }
 
 impl<S: KeySchedule> Adopter<S> {
@@ -119,8 +110,7 @@ impl<S: KeySchedule> Adopter<S> {
             publisher,
             tables: Tables::new(topology),
             dirty: false,
-            unpublished: 0,
-            many: false,
+            pace: Pace::default(),
             book: Book::default(),
             todo: VecDeque::new(),
             found: Vec::new(),
@@ -128,7 +118,6 @@ impl<S: KeySchedule> Adopter<S> {
             unswept: None,
             hops: Hops::default(),
             next_look_ns: 0,
-            next_publish_ns: 0,
         }
     }
 
@@ -147,7 +136,7 @@ impl<S: KeySchedule> Adopter<S> {
         self.retire();
         self.gather();
         let (records, done) = self.work();
-        self.unpublished += done;
+        self.pace.gather(done, now_ns);
         self.book.rebuild_policies(&mut self.tables);
         // What has to be visited again waits for a writer or a worker: to look at once would be to look in vain.
         let more = done > 0 && !self.todo.is_empty();
@@ -204,7 +193,7 @@ impl<S: KeySchedule> Adopter<S> {
         self.hops = Hops::default();
         self.todo.clear();
         self.dirty = true;
-        self.next_publish_ns = 0;
+        self.pace = Pace::default();
     }
 
     /// Names every slot that may hold something.
@@ -327,15 +316,12 @@ impl<S: KeySchedule> Adopter<S> {
     /// snapshot shares yet is changed without a copy.
     fn publish(&mut self, now_ns: u64, more: bool) -> bool {
         self.publisher.collect();
-        if !self.dirty || (more || self.many) && now_ns < self.next_publish_ns {
+        if !self.dirty || !self.pace.is_due(now_ns, more) {
             return false;
         }
         self.publisher.publish(Arc::new(self.tables.clone()));
         self.dirty = false;
-        self.many = std::mem::take(&mut self.unpublished) >= MANY;
-        let scanning = self.unswept.is_some();
-        let interval_ns = if scanning { SCAN_PUBLISH_INTERVAL_NS } else { PUBLISH_INTERVAL_NS };
-        self.next_publish_ns = now_ns.saturating_add(interval_ns);
+        self.pace.published(now_ns, self.unswept.is_some());
         true
     }
 
