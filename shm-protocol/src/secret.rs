@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use arrayvec::ArrayVec;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zerocopy::IntoBytes;
 use zeroize::Zeroize;
 
 /// Longest key, with its salt where a message joins them.
@@ -12,40 +12,46 @@ pub const MAX_KEY_OCTETS: usize = 64;
 
 /// A cipher key of up to 64 octets; `Debug` shows its length only, dropping it wipes it.
 #[derive(Clone)]
-pub struct SecretKey(ArrayVec<u8, MAX_KEY_OCTETS>);
+pub struct SecretKey {
+    /// The octets as words: wiping, which no compiler may shorten, takes a store for each.
+    words: [u64; MAX_KEY_OCTETS / 8],
+    octets: usize,
+}
 
 impl SecretKey {
     /// Copies `octets`; `None` when there are more than [`MAX_KEY_OCTETS`].
     pub fn new(octets: &[u8]) -> Option<Self> {
-        ArrayVec::try_from(octets).ok().map(Self)
+        let mut key = Self { words: [0; MAX_KEY_OCTETS / 8], octets: octets.len() };
+        key.words.as_mut_bytes().get_mut(..octets.len())?.copy_from_slice(octets);
+        Some(key)
     }
 
     /// Returns the octets; whoever reads them must not keep them.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        self.words.as_bytes().get(..self.octets).unwrap_or_default()
     }
 
     /// Returns the length. Units: octets.
-    pub fn len(&self) -> usize {
-        self.0.len()
+    pub const fn len(&self) -> usize {
+        self.octets
     }
 
     /// Tells whether there is no key.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.octets == 0
     }
 }
 
 impl Drop for SecretKey {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.words.zeroize();
     }
 }
 
 impl PartialEq for SecretKey {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len()
-            && self.0.iter().zip(other.0.iter()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+            && self.words.iter().zip(&other.words).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
     }
 }
 

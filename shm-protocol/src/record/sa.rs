@@ -125,6 +125,16 @@ pub(crate) fn decode(slot: Slot, image: &SaImage) -> Result<SlotContents, BadFie
     Ok(SlotContents { slot, occupant, history: history(image), generation: Generation(image.generation) })
 }
 
+/// Tells whether a slot reads as this occupant.
+pub(crate) fn reads_as(slot: Slot, image: &SaImage, occupant: &Occupant) -> Result<bool, BadField> {
+    match occupant {
+        Occupant::Sa(sa) if image.state == INSTALLED => Ok(decode_sa(slot, image)? == **sa),
+        Occupant::Sa(_) | Occupant::Larval(_) | Occupant::Empty => {
+            Ok(decode(slot, image)?.occupant == *occupant)
+        }
+    }
+}
+
 /// Reads what a slot remembers; possible whatever else is wrong with it.
 pub(crate) fn history(image: &SaImage) -> SpiHistory {
     SpiHistory { freed_ns: image.freed_ns, last_high: image.last_high.map(|high| high & 0xfff) }

@@ -75,9 +75,12 @@ impl Plan {
             instance: reader.instance(),
             removed_sas: 0,
         };
+        let mut before = blank();
         for change in &transaction.changes {
             let entry = match change {
-                Change::Slot { slot, occupant, freed_ns } => plan.slot(reader, *slot, occupant, *freed_ns)?,
+                Change::Slot { slot, occupant, freed_ns } => {
+                    plan.slot(reader, &mut before, *slot, occupant, *freed_ns)?
+                }
                 Change::Policy { slot, policy } => plan.policy(reader, *slot, policy.as_ref())?,
                 Change::Instance(instance) => {
                     plan.instance = *instance;
@@ -102,12 +105,12 @@ impl Plan {
     fn slot(
         &mut self,
         reader: &SadReader,
+        before: &mut RecordWords,
         slot: Slot,
         occupant: &Occupant,
         freed_ns: u64,
     ) -> Result<Entry, Error> {
         reader.shape.provide_sa(slot.index())?;
-        let mut before = blank();
         let sequence = copy_before(reader.shape.sa(slot.index())?, before.as_mut_slice());
         let damaged = |_| Error::SaField { slot, field: "size", value: 0 };
         let before = SaImage::ref_from_bytes(before.as_bytes()).map_err(damaged)?;
@@ -121,7 +124,7 @@ impl Plan {
         record::sa::encode(occupant, &history, self.generation, image);
         // What the engine would read must be what was meant, or a wrong value would be found only there.
         let bad = |bad: record::BadField| Error::SaField { slot, field: bad.field, value: bad.value };
-        if record::sa::decode(slot, image).map_err(bad)?.occupant != *occupant {
+        if !record::sa::reads_as(slot, image, occupant).map_err(bad)? {
             return Err(Error::SaField { slot, field: "dst", value: 0 });
         }
         self.sa_count = self.sa_count + u32::from(image.state != record::sa::EMPTY)

@@ -30,8 +30,13 @@ impl Transaction {
 
     /// Puts an SA into its slot, over whatever stands there (add, update, larval to SA).
     pub fn put_sa(&mut self, sa: &Sa) -> &mut Self {
-        let occupant = Occupant::Sa(Box::new(sa.clone()));
-        self.changes.push(Change::Slot { slot: sa.slot, occupant, freed_ns: 0 });
+        self.put_boxed_sa(Box::new(sa.clone()))
+    }
+
+    /// Puts an SA into its slot as [`Self::put_sa`] does, without a copy of its key.
+    pub fn put_boxed_sa(&mut self, sa: Box<Sa>) -> &mut Self {
+        let slot = sa.slot;
+        self.changes.push(Change::Slot { slot, occupant: Occupant::Sa(sa), freed_ns: 0 });
         self
     }
 
