@@ -129,7 +129,7 @@ impl Shape {
 
     /// Gives memory to the record of `slot`, so that counting in it cannot end in SIGBUS.
     pub(super) fn provide_record(&self, slot: Slot) -> Result<(), Error> {
-        self.map.provide(self.record_at(slot), self.record_stride)
+        self.map.provide_around(self.record_at(slot), self.record_stride)
     }
 
     /// Returns the totals entry `index`.

@@ -132,12 +132,12 @@ impl Shape {
 
     /// Gives memory to an SA record, so that neither looking at it nor writing it can end in SIGBUS.
     pub(super) fn provide_sa(&self, index: u32) -> Result<(), Error> {
-        self.map.provide(self.records + u64::from(index) * self.record_stride, self.record_stride)
+        self.map.provide_around(self.records + u64::from(index) * self.record_stride, self.record_stride)
     }
 
     /// Gives memory to a policy record.
     pub(super) fn provide_policy(&self, index: u32) -> Result<(), Error> {
-        self.map.provide(self.policies + u64::from(index) * self.policy_stride, self.policy_stride)
+        self.map.provide_around(self.policies + u64::from(index) * self.policy_stride, self.policy_stride)
     }
 
     fn words(&self, what: &'static str, region: u64, index: u64, stride: u64) -> Result<&[AtomicU64], Error> {
