@@ -22,6 +22,12 @@ struct Entry<V> {
     value: Option<V>,
 }
 
+impl<V> Entry<V> {
+    const fn take(&mut self) -> Self {
+        Self { hash: self.hash, value: self.value.take() }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Node<V> {
     Empty,
@@ -98,14 +104,16 @@ impl<V: Clone> Trie<V> {
             let Some(next) = Arc::make_mut(nodes).get_mut(index(hash >> (STEP_BITS * depth))) else { return };
             (node, depth) = (next, depth + 1);
         }
-        let mut entries = match node {
-            Node::Leaf(entries) => moved(entries),
-            Node::Empty | Node::Branch(_) => Vec::new(),
-        };
         let follows = |entry: &Entry<V>| entry.hash == hash && entry.value.as_ref().is_some_and(&follows);
-        let at = entries.iter().position(follows).unwrap_or(entries.len());
-        entries.insert(at, Entry { hash, value: Some(value) });
-        *node = grown(entries, depth);
+        let entry = Entry { hash, value: Some(value) };
+        *node = match node {
+            Node::Leaf(entries) => {
+                let at = entries.iter().position(follows).unwrap_or(entries.len());
+                let mut larger = larger(entries, at, entry);
+                if larger.len() > LEAF { grown(moved(&mut larger), depth) } else { Node::Leaf(larger) }
+            }
+            Node::Empty | Node::Branch(_) => Node::Leaf(Arc::new([entry])),
+        };
         self.len += 1;
     }
 
@@ -135,19 +143,29 @@ impl<V: Clone> Trie<V> {
     }
 }
 
+/// Returns a leaf with one entry more; those there are are moved if no copy shares them.
+fn larger<V: Clone>(leaf: &mut Arc<[Entry<V>]>, at: usize, entry: Entry<V>) -> Arc<[Entry<V>]> {
+    // The length is known before: it takes one piece of memory and no copy of that.
+    let one = std::iter::once(entry);
+    if let Some(own) = Arc::get_mut(leaf) {
+        let (before, behind) = own.split_at_mut(at);
+        return before
+            .iter_mut()
+            .map(Entry::take)
+            .chain(one)
+            .chain(behind.iter_mut().map(Entry::take))
+            .collect();
+    }
+    let (before, behind) = leaf.split_at(at);
+    before.iter().cloned().chain(one).chain(behind.iter().cloned()).collect()
+}
+
 /// Takes the entries of a leaf that is made anew: moved if no copy shares it.
 fn moved<V: Clone>(leaf: &mut Arc<[Entry<V>]>) -> Vec<Entry<V>> {
-    // One more than there are, for the one that comes.
-    let mut entries = Vec::with_capacity(leaf.len() + 1);
     match Arc::get_mut(leaf) {
-        Some(own) => {
-            entries.extend(
-                own.iter_mut().map(|Entry { hash, value }| Entry { hash: *hash, value: value.take() }),
-            );
-        }
-        None => entries.extend_from_slice(leaf),
+        Some(own) => own.iter_mut().map(Entry::take).collect(),
+        None => leaf.to_vec(),
     }
-    entries
 }
 
 /// Returns a node for entries that all come to it at this depth.
