@@ -136,7 +136,7 @@ impl Bridge {
     }
 
     /// Makes the changes of `draft` as one generation; on an error everything is as before.
-    pub(crate) fn commit(&mut self, draft: Draft, now_ns: u64) -> Result<Generation, Refusal> {
+    pub(crate) fn commit(&mut self, mut draft: Draft, now_ns: u64) -> Result<Generation, Refusal> {
         if draft.is_empty() {
             return Ok(self.generation());
         }

@@ -125,21 +125,20 @@ impl Draft {
         self.len() == 0
     }
 
-    /// Returns the transaction: inbound SAs, outbound SAs, policies, deletions.
-    pub fn transaction(&self, now_ns: u64) -> Transaction {
+    /// Takes the transaction out: inbound SAs, outbound SAs, policies, deletions. What is left can be taken back.
+    pub fn transaction(&mut self, now_ns: u64) -> Transaction {
         let mut all = Transaction::with_capacity(self.len());
-        for wanted in [Direction::In, Direction::Out] {
-            for write in self.sas.values() {
-                match write {
-                    Write::Sa(sa) if sa.direction == wanted => {
-                        all.put_sa(sa);
-                    }
-                    Write::Larval(larval) if wanted == Direction::In => {
-                        all.put_larval(larval);
-                    }
-                    Write::Sa(_) | Write::Larval(_) | Write::Remove => {}
-                }
+        let (mut outbound, mut removed) = (Vec::new(), Vec::new());
+        for (slot, write) in std::mem::take(&mut self.sas) {
+            match write {
+                Write::Sa(sa) if sa.direction == Direction::In => drop(all.put_boxed_sa(sa)),
+                Write::Sa(sa) => outbound.push(sa),
+                Write::Larval(larval) => drop(all.put_larval(&larval)),
+                Write::Remove => removed.push(slot),
             }
+        }
+        for sa in outbound {
+            all.put_boxed_sa(sa);
         }
         for change in self.policies.values() {
             if let policies::Change::Put(policy) = change {
@@ -151,10 +150,8 @@ impl Draft {
                 all.remove_policy(*slot);
             }
         }
-        for (&slot, write) in &self.sas {
-            if matches!(write, Write::Remove) {
-                all.remove_sa(slot, now_ns);
-            }
+        for slot in removed {
+            all.remove_sa(slot, now_ns);
         }
         all
     }

@@ -71,6 +71,14 @@ pub fn next_deadline_ns(sa: &Sa, soft_done: bool) -> Option<u64> {
     }
 }
 
+/// Returns whether what `sa` counts can make anything due. From where it starts, the upper half of the 64-bit sequence
+/// numbers is three hundred years away at a thousand million packets a second.
+pub fn counts(sa: &Sa) -> bool {
+    let limited = [sa.limits.octets, sa.limits.packets].iter().any(|limit| *limit != Limit::default());
+    let runs_out = sa.direction == Direction::Out && (!sa.esn || sa.initial.oseq >= 1 << 63);
+    limited || runs_out
+}
+
 /// Without ESN the last eighth of the numbers is left for the rekey: a minute at five million packets a
 /// second.
 fn sequence_limit(sa: &Sa) -> Limit {
@@ -86,7 +94,7 @@ const LAST_ESN: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
-    use shm_protocol::sa::Limits;
+    use shm_protocol::sa::{Initial, Limits};
 
     use super::*;
     use crate::testing::sa;
@@ -124,6 +132,27 @@ mod tests {
         assert_eq!(due(&out, gone, 0), Due::Hard(Cause::Sequence));
         assert_eq!(due(&Sa { esn: true, ..out.clone() }, gone, 0), Due::Nothing);
         assert_eq!(due(&Sa { direction: Direction::In, ..out }, gone, 0), Due::Nothing);
+    }
+
+    #[test]
+    fn counters_count_where_a_limit_or_the_sequence_numbers_can_be_reached() {
+        let out = limited(Limits::default());
+        let esn = Sa { esn: true, ..out.clone() };
+        let initial = Initial { oseq: 1 << 63, ..Initial::default() };
+        assert!(counts(&out) && !counts(&esn) && counts(&Sa { initial, ..esn.clone() }));
+        let inbound = Sa { direction: Direction::In, ..out };
+        assert!(!counts(&inbound));
+        for limits in [
+            Limits { octets: Limit::new(0, 1), ..Limits::default() },
+            Limits { packets: Limit::new(1, 0), ..Limits::default() },
+        ] {
+            assert!(counts(&Sa { limits, ..inbound.clone() }));
+        }
+        let deadline_ns = Limit::new(1, 2);
+        assert!(
+            !counts(&Sa { limits: Limits { deadline_ns, ..Limits::default() }, ..esn }),
+            "time is told by itself"
+        );
     }
 
     #[test]

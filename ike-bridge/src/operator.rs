@@ -89,11 +89,9 @@ impl Bridge {
             XfrmChange::StateDelete(id) => self.delete_state(draft, id, now_ns),
             XfrmChange::PolicyAdd(spec) => {
                 let key = key_of(&spec.id);
-                if self.policies.has(&key) {
-                    return Err(Refusal::PolicyExists);
-                }
+                let change = self.policies.add_new(key, user_of(spec))?.ok_or(Refusal::PolicyExists)?;
                 draft.before_policy(Snapshot::absent(key));
-                draft.put_policy(self.policies.add(key, user_of(spec), |_| false)?);
+                draft.put_policy(change);
                 Ok(())
             }
             XfrmChange::PolicyUpdate(spec) => self.put_policy(draft, spec),

@@ -6,15 +6,21 @@
 //! user with the lowest priority decides what the record says, the youngest among equals. The number of users
 //! stands in the record, so that a restarted bridge keeps counting.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, Hash, Hasher};
+use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
 use shm_protocol::ids::{IfId, Owner, POLICY_SLOTS, PolicySlot};
 use shm_protocol::policy::{Action, Policy, PolicyDirection};
 use shm_protocol::sa::Mark;
 use shm_protocol::selector::SelectorRecord;
 
+use crate::index::Index;
+use crate::shelf::Shelf;
+
 /// What makes two policies the same one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Packets it holds.
     pub selector: SelectorRecord,
@@ -24,6 +30,31 @@ pub struct Key {
     pub if_id: IfId,
     /// Mark it is looked up by.
     pub mark: Mark,
+}
+
+impl Hash for Key {
+    /// In few words: a hasher that is quick is so by the word.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { selector, direction, if_id, mark } = self;
+        for range in [selector.src(), selector.dst()] {
+            state.write_u128(bits(range.lo()));
+            state.write_u128(bits(range.hi()));
+        }
+        let [one, two, three, four] =
+            [selector.sport.lo(), selector.sport.hi(), selector.dport.lo(), selector.dport.hi()]
+                .map(u64::from);
+        state.write_u64(one | two << 16 | three << 32 | four << 48);
+        let kind = u64::from(selector.proto) | (*direction as u64) << 8;
+        state.write_u64(u64::from(if_id.0) << 32 | kind);
+        state.write_u64(u64::from(mark.value) << 32 | u64::from(mark.mask));
+    }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
 }
 
 /// One reason for a policy to be there.
@@ -61,8 +92,10 @@ pub enum Refused {
 /// The policies and their users.
 #[derive(Debug, Default)]
 pub struct Policies {
-    entries: HashMap<Key, Entry>,
-    by_slot: BTreeMap<PolicySlot, Key>,
+    entries: Shelf<Entry>,
+    /// By a hash of the key, which is no longer than what it finds.
+    by_key: Index<u64, PolicySlot>,
+    hasher: RandomState,
     free: BTreeSet<u32>,
     next_slot: u32,
     next_order: u64,
@@ -72,7 +105,7 @@ pub struct Policies {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     key: Key,
-    entry: Option<Entry>,
+    entry: Option<Box<Entry>>,
 }
 
 impl Snapshot {
@@ -84,6 +117,7 @@ impl Snapshot {
 
 #[derive(Clone, Debug)]
 struct Entry {
+    key: Key,
     slot: PolicySlot,
     order: u64,
     users: Vec<User>,
@@ -101,8 +135,7 @@ impl Policies {
         };
         // A record torn beyond repair must not make us allocate without bound.
         let users = vec![user; policy.users.clamp(1, MAX_RESTORED_USERS) as usize];
-        self.entries.insert(key_of(policy), Entry { slot: policy.slot, order: policy.order, users });
-        self.by_slot.insert(policy.slot, key_of(policy));
+        self.put(Entry { key: key_of(policy), slot: policy.slot, order: policy.order, users });
         self.next_order = self.next_order.max(policy.order.saturating_add(1));
         let slot = policy.slot.index();
         self.free.extend(self.next_slot..slot);
@@ -111,54 +144,59 @@ impl Policies {
     }
 
     /// Returns how many policies there are.
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Returns true when there is no policy.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Returns true when there is a policy under `key`.
-    pub fn has(&self, key: &Key) -> bool {
-        self.entries.contains_key(key)
+    pub const fn is_empty(&self) -> bool {
+        self.entries.len() == 0
     }
 
     /// Returns the policy of `key` as its record says it.
     pub fn get(&self, key: &Key) -> Option<Policy> {
-        self.entries.get(key).and_then(|entry| entry.record(key))
+        self.find(key).and_then(Entry::record)
     }
 
     /// Returns the policies by slot, from `from` on.
     pub fn from(&self, from: PolicySlot) -> impl Iterator<Item = Policy> {
-        self.by_slot.range(from..).filter_map(|(_, key)| self.get(key))
+        self.entries.range(from.index()..).filter_map(Entry::record)
     }
 
     /// Returns the policy in `slot`.
     pub fn at(&self, slot: PolicySlot) -> Option<Policy> {
-        self.by_slot.get(&slot).and_then(|key| self.get(key))
+        self.entries.get(slot.index()).and_then(Entry::record)
     }
 
     /// Adds one user; users whose owner `is_gone` are replaced by it. Returns the change to make.
     ///
     /// Errors: `Full`.
     pub fn add(&mut self, key: Key, user: User, is_gone: impl Fn(Owner) -> bool) -> Result<Change, Refused> {
-        let entry = match self.entries.entry(key) {
-            hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            hash_map::Entry::Vacant(place) => {
-                let slot = take_slot(&mut self.free, &mut self.next_slot).ok_or(Refused::Full)?;
-                let order = self.next_order;
-                self.next_order += 1;
-                self.by_slot.insert(slot, key);
-                place.insert(Entry { slot, order, users: Vec::with_capacity(1) })
-            }
+        let hash = self.hasher.hash_one(key);
+        let slot = match self.slot(hash, &key) {
+            Some(slot) => slot,
+            None => self.make(hash, key)?,
         };
+        let entry = self.entries.get_mut(slot.index()).ok_or(Refused::Full)?;
         entry.users.retain(|old| !is_gone(old.owner));
         let rank = rank(&user);
         let at = entry.users.iter().position(|old| self::rank(old) >= rank).unwrap_or(entry.users.len());
         entry.users.insert(at, user);
-        entry.record(&key).map(Change::Put).ok_or(Refused::Full)
+        entry.record().map(Change::Put).ok_or(Refused::Full)
+    }
+
+    /// Adds the first user of a policy; `None` when there is one already. Returns the change to make.
+    ///
+    /// Errors: `Full`.
+    pub fn add_new(&mut self, key: Key, user: User) -> Result<Option<Change>, Refused> {
+        let hash = self.hasher.hash_one(key);
+        if self.slot(hash, &key).is_some() {
+            return Ok(None);
+        }
+        let slot = self.make(hash, key)?;
+        let entry = self.entries.get_mut(slot.index()).ok_or(Refused::Full)?;
+        entry.users.push(user);
+        Ok(entry.record().map(Change::Put))
     }
 
     /// Removes one user; `None` when there is no such policy or user.
@@ -167,7 +205,7 @@ impl Policies {
     /// does so
     /// only while it is not the last one.
     pub fn remove(&mut self, key: &Key, user: &User, spare_last: bool) -> Option<Change> {
-        let entry = self.entries.get_mut(key)?;
+        let entry = self.find_mut(key)?;
         let unknown = |old: &&User| old.spi == 0 && !(spare_last && entry.users.len() == 1);
         let mine = |old: &&User| old.owner == user.owner;
         let same = |old: &&User| old.priority == user.priority && old.action == user.action;
@@ -183,7 +221,7 @@ impl Policies {
     /// Gives a user taken over from an earlier bridge its SA again, if it can be this one. Returns the
     /// change.
     pub fn adopt(&mut self, key: &Key, user: &User) -> Option<Change> {
-        let entry = self.entries.get_mut(key)?;
+        let entry = self.find_mut(key)?;
         let same = |old: &User| {
             old.owner == user.owner && old.priority == user.priority && old.action == user.action
         };
@@ -195,67 +233,99 @@ impl Policies {
         if let Some(old) = entry.users.get_mut(at) {
             *old = *user;
         }
-        entry.record(key).map(Change::Put)
+        entry.record().map(Change::Put)
     }
 
     /// Returns the owners of all users.
     pub fn owners(&self) -> impl Iterator<Item = Owner> {
-        self.entries.values().flat_map(|entry| entry.users.iter().map(|user| user.owner))
+        self.entries.iter().flat_map(|entry| entry.users.iter().map(|user| user.owner))
     }
 
     /// Returns every policy with an owner of it.
     pub fn users(&self) -> impl Iterator<Item = (Key, Owner)> {
-        self.entries.iter().flat_map(|(key, entry)| entry.users.iter().map(|user| (*key, user.owner)))
+        self.entries.iter().flat_map(|entry| entry.users.iter().map(|user| (entry.key, user.owner)))
     }
 
     /// Returns the policies, oldest first, that have a user whom `wanted` names.
     pub fn keys_with(&self, wanted: &impl Fn(&Key, &User) -> bool) -> Vec<Key> {
-        let has = |(key, entry): &(&Key, &Entry)| entry.users.iter().any(|user| wanted(key, user));
+        let has = |entry: &&Entry| entry.users.iter().any(|user| wanted(&entry.key, user));
         let mut keys: Vec<(u64, Key)> =
-            self.entries.iter().filter(has).map(|(key, entry)| (entry.order, *key)).collect();
+            self.entries.iter().filter(has).map(|entry| (entry.order, entry.key)).collect();
         keys.sort_unstable_by_key(|&(order, _)| order);
         keys.into_iter().map(|(_, key)| key).collect()
     }
 
     /// Removes every user of one policy that `gone` names. Returns the change to make.
     pub fn remove_users(&mut self, key: &Key, gone: impl Fn(&User) -> bool) -> Option<Change> {
-        self.entries.get_mut(key)?.users.retain(|user| !gone(user));
+        self.find_mut(key)?.users.retain(|user| !gone(user));
         self.settle(key)
     }
 
     /// Replaces the users of a policy by one. Returns the change to make, `None` when there is no such
     /// policy.
     pub fn replace(&mut self, key: &Key, user: User) -> Option<Change> {
-        let entry = self.entries.get_mut(key)?;
+        let entry = self.find_mut(key)?;
         entry.users = vec![user];
-        entry.record(key).map(Change::Put)
+        entry.record().map(Change::Put)
     }
 
     /// Returns what `key` holds, for `put_back`.
     pub fn snapshot(&self, key: &Key) -> Snapshot {
-        Snapshot { key: *key, entry: self.entries.get(key).cloned() }
+        Snapshot { key: *key, entry: self.find(key).map(|entry| Box::new(entry.clone())) }
     }
 
     /// Takes back every change of a key since its snapshot; of several snapshots the youngest goes first.
     pub fn put_back(&mut self, snapshot: Snapshot) {
-        if let Some(now) = self.entries.remove(&snapshot.key) {
-            self.free.insert(now.slot.index());
-            self.by_slot.remove(&now.slot);
+        if let Some(now) = self.find(&snapshot.key) {
+            self.take(now.slot);
         }
         if let Some(entry) = snapshot.entry {
             self.free.remove(&entry.slot.index());
-            self.by_slot.insert(entry.slot, snapshot.key);
-            self.entries.insert(snapshot.key, entry);
+            self.put(*entry);
+        }
+    }
+
+    fn find(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(self.slot(self.hasher.hash_one(key), key)?.index())
+    }
+
+    fn find_mut(&mut self, key: &Key) -> Option<&mut Entry> {
+        self.entries.get_mut(self.slot(self.hasher.hash_one(key), key)?.index())
+    }
+
+    fn slot(&self, hash: u64, key: &Key) -> Option<PolicySlot> {
+        let is = |slot: &&PolicySlot| self.entries.get(slot.index()).is_some_and(|entry| entry.key == *key);
+        self.by_key.get(&hash).iter().find(is).copied()
+    }
+
+    /// Makes a policy without users.
+    fn make(&mut self, hash: u64, key: Key) -> Result<PolicySlot, Refused> {
+        let slot = take_slot(&mut self.free, &mut self.next_slot).ok_or(Refused::Full)?;
+        let order = self.next_order;
+        self.next_order += 1;
+        self.by_key.insert(hash, slot);
+        self.entries.insert(slot.index(), Entry { key, slot, order, users: Vec::with_capacity(1) });
+        Ok(slot)
+    }
+
+    fn put(&mut self, entry: Entry) {
+        self.by_key.insert(self.hasher.hash_one(entry.key), entry.slot);
+        self.entries.insert(entry.slot.index(), entry);
+    }
+
+    /// Takes a policy out; its slot is free.
+    fn take(&mut self, slot: PolicySlot) {
+        if let Some(entry) = self.entries.remove(slot.index()) {
+            self.by_key.remove(&self.hasher.hash_one(entry.key), slot);
+            self.free.insert(slot.index());
         }
     }
 
     fn settle(&mut self, key: &Key) -> Option<Change> {
-        let entry = self.entries.get(key)?;
-        let (slot, record) = (entry.slot, entry.record(key));
+        let entry = self.find(key)?;
+        let (slot, record) = (entry.slot, entry.record());
         if record.is_none() {
-            self.entries.remove(key);
-            self.by_slot.remove(&slot);
-            self.free.insert(slot.index());
+            self.take(slot);
         }
         Some(record.map_or(Change::Remove(slot), Change::Put))
     }
@@ -271,8 +341,8 @@ fn take_slot(free: &mut BTreeSet<u32>, next: &mut u32) -> Option<PolicySlot> {
 }
 
 impl Entry {
-    fn record(&self, key: &Key) -> Option<Policy> {
-        let first = self.users.first()?;
+    fn record(&self) -> Option<Policy> {
+        let (first, key) = (self.users.first()?, &self.key);
         Some(Policy {
             slot: self.slot,
             owner: first.owner,

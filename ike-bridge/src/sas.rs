@@ -1,6 +1,6 @@
 //! The SAs the bridge answers for, found by slot, SPI and reqid. Their keys stay in the segment.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use shm_protocol::ids::{IfId, Owner, Slot, Spi};
@@ -8,7 +8,9 @@ use shm_protocol::policy::Template;
 use shm_protocol::sa::{Direction, Keying, Mark, Sa};
 use shm_protocol::secret::{Salt, SecretKey};
 
+use crate::index::Index;
 use crate::lifetime;
+use crate::shelf::Shelf;
 
 /// An address with the UDP port it is used under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,77 +41,87 @@ pub struct Identity {
 /// Every SA in the segment, without its key.
 #[derive(Debug, Default)]
 pub struct Sas {
-    /// Boxed, for what stands beside in the tree is moved when one comes.
-    by_slot: BTreeMap<Slot, Box<Sa>>,
-    by_spi: HashMap<Spi, Vec<Slot>>,
-    by_reqid: HashMap<u32, Vec<Slot>>,
+    by_slot: Shelf<Held>,
+    by_spi: Index<Spi, Slot>,
+    by_reqid: Index<u32, Slot>,
     deadlines: BTreeSet<(u64, Slot)>,
-    soft_told: HashSet<Slot>,
+}
+
+#[derive(Debug)]
+struct Held {
+    sa: Box<Sa>,
+    /// Whether its counters can make anything due.
+    counts: bool,
+    /// Whether its owner was told of the soft limit.
+    soft_told: bool,
 }
 
 impl Sas {
     /// Takes an SA in, or replaces the one in its slot, which is returned; its key is dropped.
     pub fn put(&mut self, sa: &Sa) -> Option<Box<Sa>> {
         let before = self.remove(sa.slot);
-        let sa = Box::new(without_key(sa));
-        self.by_spi.entry(sa.spi).or_default().push(sa.slot);
-        self.by_reqid.entry(sa.reqid).or_default().push(sa.slot);
-        self.deadlines.extend(lifetime::next_deadline_ns(&sa, false).map(|ns| (ns, sa.slot)));
-        self.by_slot.insert(sa.slot, sa);
+        self.by_spi.insert(sa.spi, sa.slot);
+        self.by_reqid.insert(sa.reqid, sa.slot);
+        self.deadlines.extend(lifetime::next_deadline_ns(sa, false).map(|ns| (ns, sa.slot)));
+        let held = Held { sa: without_key(sa), counts: lifetime::counts(sa), soft_told: false };
+        self.by_slot.insert(sa.slot.index(), held);
         before
     }
 
     /// Forgets an SA.
     pub fn remove(&mut self, slot: Slot) -> Option<Box<Sa>> {
-        let sa = self.by_slot.remove(&slot)?;
-        let told = self.soft_told.remove(&slot);
-        if let Some(ns) = lifetime::next_deadline_ns(&sa, told) {
+        let Held { sa, soft_told, .. } = self.by_slot.remove(slot.index())?;
+        if let Some(ns) = lifetime::next_deadline_ns(&sa, soft_told) {
             self.deadlines.remove(&(ns, slot));
         }
-        forget(&mut self.by_spi, sa.spi, slot);
-        forget(&mut self.by_reqid, sa.reqid, slot);
+        self.by_spi.remove(&sa.spi, slot);
+        self.by_reqid.remove(&sa.reqid, slot);
         Some(sa)
     }
 
     /// Returns the SA in `slot`.
     pub fn get(&self, slot: Slot) -> Option<&Sa> {
-        self.by_slot.get(&slot).map(Box::as_ref)
+        self.by_slot.get(slot.index()).map(|held| &*held.sa)
     }
 
     /// Returns every SA, by slot, from `from` on.
     pub fn from(&self, from: u32) -> impl Iterator<Item = &Sa> {
-        Slot::new(from).into_iter().flat_map(|from| self.by_slot.range(from..)).map(|(_, sa)| &**sa)
+        self.by_slot.range(from..).map(|held| &*held.sa)
     }
 
     /// Returns every SA, by slot.
     pub fn all(&self) -> impl Iterator<Item = &Sa> {
-        self.by_slot.values().map(Box::as_ref)
+        self.by_slot.iter().map(|held| &*held.sa)
+    }
+
+    /// Returns those whose counters can make anything due.
+    pub fn counting(&self) -> impl Iterator<Item = &Sa> {
+        self.by_slot.iter().filter(|held| held.counts).map(|held| &*held.sa)
     }
 
     /// Returns how many SAs there are.
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.by_slot.len()
     }
 
     /// Returns true when there is no SA.
-    pub fn is_empty(&self) -> bool {
-        self.by_slot.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.by_slot.len() == 0
     }
 
     /// Returns the SAs under `spi`.
     pub fn with_spi(&self, spi: Spi) -> impl Iterator<Item = &Sa> {
-        self.by_spi.get(&spi).into_iter().flatten().filter_map(|slot| self.get(*slot))
+        self.by_spi.get(&spi).iter().filter_map(|slot| self.get(*slot))
     }
 
     /// Returns the SAs with this reqid.
     pub fn with_reqid(&self, reqid: u32) -> impl Iterator<Item = &Sa> {
-        self.by_reqid.get(&reqid).into_iter().flatten().filter_map(|slot| self.get(*slot))
+        self.by_reqid.get(&reqid).iter().filter_map(|slot| self.get(*slot))
     }
 
     /// Returns the SAs that a policy's template asks for, in either direction of the policy.
     pub fn fitting<'a>(&'a self, template: &'a Template, if_id: IfId) -> impl Iterator<Item = &'a Sa> {
-        let slots = self.by_reqid.get(&template.reqid).into_iter().flatten();
-        slots.filter_map(|slot| self.get(*slot)).filter(move |sa| {
+        self.with_reqid(template.reqid).filter(move |sa| {
             sa.src == template.src && sa.dst == template.dst && sa.mode == template.mode && sa.if_id == if_id
         })
     }
@@ -153,8 +165,8 @@ impl Sas {
 
     /// Notes that the owner was told of the soft limit. Returns false when it knew already.
     pub fn tell_soft(&mut self, slot: Slot) -> bool {
-        let Some(sa) = self.by_slot.get(&slot) else { return false };
-        if !self.soft_told.insert(slot) {
+        let Some(Held { sa, soft_told, .. }) = self.by_slot.get_mut(slot.index()) else { return false };
+        if std::mem::replace(soft_told, true) {
             return false;
         }
         self.deadlines.extend(lifetime::next_deadline_ns(sa, true).map(|ns| (ns, slot)));
@@ -168,15 +180,15 @@ impl Sas {
 
     /// Makes the soft limits of an owner's SAs be told again: it may have missed them while it was away.
     pub fn retell_soft(&mut self, owner: Owner) {
-        let of_owner: Vec<Slot> = self.soft_told.iter().copied().collect();
-        for slot in of_owner {
-            if let Some(sa) = self.by_slot.get(&slot).filter(|sa| sa.owner == owner) {
-                if let Some(ns) = lifetime::next_deadline_ns(sa, true) {
-                    self.deadlines.remove(&(ns, slot));
-                }
-                self.deadlines.extend(lifetime::next_deadline_ns(sa, false).map(|ns| (ns, slot)));
-                self.soft_told.remove(&slot);
+        let told = self.by_slot.iter().filter(|held| held.soft_told && held.sa.owner == owner);
+        let slots: Vec<Slot> = told.map(|held| held.sa.slot).collect();
+        for slot in slots {
+            let Some(Held { sa, soft_told, .. }) = self.by_slot.get_mut(slot.index()) else { continue };
+            *soft_told = false;
+            if let Some(ns) = lifetime::next_deadline_ns(sa, true) {
+                self.deadlines.remove(&(ns, slot));
             }
+            self.deadlines.extend(lifetime::next_deadline_ns(sa, false).map(|ns| (ns, slot)));
         }
     }
 }
@@ -185,23 +197,13 @@ fn has_ports(sa: &Sa, id: &Identity) -> bool {
     sa.encap.is_none_or(|ports| (ports.sport, ports.dport) == (id.src.port, id.dst.port))
 }
 
-fn without_key(sa: &Sa) -> Sa {
+fn without_key(sa: &Sa) -> Box<Sa> {
     let zeros = [0; 32];
-    let key = zeros.get(..sa.keying.algorithm().key_octets()).and_then(SecretKey::new);
-    let blank = key.and_then(|key| Keying::new(sa.keying.algorithm(), key, Salt::new([0; 4])));
-    let mut sa = sa.clone();
-    if let Some(blank) = blank {
-        sa.keying = blank;
-    }
-    sa
-}
-
-fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, Vec<Slot>>, key: K, slot: Slot) {
-    if let Some(slots) = index.get_mut(&key) {
-        slots.retain(|&other| other != slot);
-        if slots.is_empty() {
-            index.remove(&key);
-        }
+    let algorithm = sa.keying.algorithm();
+    let key = zeros.get(..algorithm.key_octets()).and_then(SecretKey::new);
+    match key.and_then(|key| Keying::new(algorithm, key, Salt::new([0; 4]))) {
+        Some(keying) => Box::new(Sa { keying, selectors: sa.selectors.clone(), ..*sa }),
+        None => Box::new(sa.clone()),
     }
 }
 

@@ -24,8 +24,9 @@ impl Bridge {
         self.follow_live(now_ns);
         self.read_events(now_ns);
         let is_due = |sa: &&Sa| !matches!(self.due(sa, now_ns), Due::Nothing);
-        let due: Vec<Slot> = self.sas.all().filter(is_due).map(|sa| sa.slot).collect();
+        let due: Vec<Slot> = self.sas.counting().filter(is_due).map(|sa| sa.slot).collect();
         self.expire(&due, now_ns);
+        self.expire_due(now_ns);
         self.expire_reservations(now_ns);
         self.run_sweep(now_ns);
     }

@@ -4,11 +4,12 @@
 //! Under a key they stand by the remote host they are about, where that is one: thousands of road-warriors can share an
 //! address, even a reqid. A key is a hash, and a template may name more, so what is found may not fit.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use esp::IfId;
+use foldhash::fast::RandomState;
 
 use super::buckets::Buckets;
 use crate::tables::epochs::Host;
@@ -47,6 +48,7 @@ type SaPlace = (Option<Host>, u32, u32);
 /// See the module's text.
 #[derive(Default)]
 pub(super) struct Index {
+    /// With a seed of its own: peers have a say in what is hashed.
     hasher: RandomState,
     /// By key and reqid.
     policies: Buckets<PolicyPlace>,
