@@ -89,7 +89,7 @@ fn build_run<'a, 't, P: Ports, K>(
         }
     }
     run.unfinished |= sa.outer.is_finished_later() || longest > usize::from(mtu);
-    if !sa.common.limits.counts() {
+    if packets > 0 && !sa.common.limits.counts() {
         if shared {
             Usage::add(Side::Out, run.record, octets, packets, ctx.now_ns);
         } else {
