@@ -3,8 +3,8 @@
 //! A guard belongs to the inode that the path names at the time; who finds another one there tries again.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -59,9 +59,15 @@ pub(crate) fn exclusive(path: &Path, deadline: Duration) -> Result<Guard, Error>
     let start = Instant::now();
     let mut pause = Duration::from_micros(200);
     loop {
-        if let Some(mut lock) = attempt(path, FlockArg::LockExclusiveNonblock)? {
+        if let Some(lock) = attempt(path, FlockArg::LockExclusiveNonblock)? {
             // A hint for people and for where /proc/locks does not say; the lock itself is the truth.
-            let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+            let line = format!("{}\n", std::process::id());
+            let length = u64::try_from(line.len()).unwrap_or(0);
+            let fits = || lock.metadata().is_ok_and(|found| found.len() == length);
+            let _ = lock.write_all_at(line.as_bytes(), 0);
+            if !fits() {
+                let _ = lock.set_len(length);
+            }
             return Ok(Guard { _lock: lock });
         }
         let left = deadline.saturating_sub(start.elapsed());
