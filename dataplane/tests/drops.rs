@@ -103,7 +103,8 @@ provoked! {
 
     an_inner_address_its_sa_does_not_allow InboundSelector || opening(&sealed(1), |records| {
         let mut narrow = sa(Direction::In, 1);
-        narrow.selectors.push(gateway::selector("10.1.0.128", "10.1.0.255", "10.2.0.0", "10.2.0.255"));
+        let inner = gateway::selector("10.1.0.128", "10.1.0.255", "10.2.0.0", "10.2.0.255");
+        narrow.selectors = [inner].into_iter().collect();
         records.put_sa(&narrow).put_policy(&policy(0, Fwd, 1));
     });
     a_packet_another_tunnel_should_have_brought IfIdMismatch || opening(&sealed(1), |records| {

@@ -85,7 +85,8 @@ fn an_inner_address_outside_the_selectors_of_its_sa_is_not_delivered() {
     let mut sender = sender();
     let mut receiver = Gateway::new(Peer::B, |records| {
         let mut narrow = sa(Direction::In, 1);
-        narrow.selectors.push(gateway::selector("10.1.0.128", "10.1.0.255", "10.2.0.0", "10.2.0.255"));
+        let inner = gateway::selector("10.1.0.128", "10.1.0.255", "10.2.0.0", "10.2.0.255");
+        narrow.selectors = [inner].into_iter().collect();
         records.put_sa(&narrow).put_policy(&policy(0, Fwd, 1));
     });
     receiver.offer(WAN, &sealed(&mut sender, 1));

@@ -34,7 +34,7 @@ pub(crate) fn sa(direction: Direction, slot: u32) -> Sa {
         esn: false,
         replay_window_pkts: 32,
         encap: None,
-        selectors: arrayvec::ArrayVec::new(),
+        selectors: shm_protocol::sa::Selectors::default(),
         limits: Limits::default(),
         initial: Initial::default(),
         headers: HeaderRules::default(),

@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use arrayvec::ArrayVec;
 use shm_protocol::ids::{IfId, Owner, SaUid, Slot, Spi};
 use shm_protocol::messages::plugin::{self, ANY_CPU, AddSa, PolicyId, Ports, TrafficSelector};
 use shm_protocol::policy::{Action, PolicyDirection, Template};
 use shm_protocol::sa::{
     AlgorithmId, CopyDscp, Direction, EncapPorts, HeaderRules, Initial, KeyOctets, Keying, Limit, Limits,
-    MAX_SELECTORS, MAX_WINDOW_PKTS, Mark, Mode, Sa, TfcPad,
+    MAX_SELECTORS, MAX_WINDOW_PKTS, Mark, Mode, Sa, Selectors, TfcPad,
 };
 use shm_protocol::secret::{Salt, SecretKey};
 use shm_protocol::selector::{AddressRange, Family, PortRange, SelectorRecord};
@@ -119,7 +118,7 @@ pub fn keying(material: &[u8]) -> Result<Keying, Refusal> {
     Keying::new(AlgorithmId::AesGcm16(octets), key, Salt::new(*salt)).ok_or_else(refused)
 }
 
-fn selectors(message: &AddSa) -> Result<ArrayVec<SelectorRecord, MAX_SELECTORS>, Refusal> {
+fn selectors(message: &AddSa) -> Result<Selectors, Refusal> {
     let (src, dst) = message.selectors()?;
     let mut all = Vec::new();
     for (src, dst) in src.iter().flat_map(|src| dst.iter().map(move |dst| (src, dst))) {

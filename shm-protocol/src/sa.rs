@@ -2,6 +2,7 @@
 //! Values are checked where they are built or read; `Debug` never shows a key.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
@@ -214,6 +215,34 @@ pub struct Mark {
     pub mask: u32,
 }
 
+/// Selectors of one SA, at most [`MAX_SELECTORS`]; none means any. As long as there are: most SAs have one or none, and are
+/// copied a few times on their way.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Selectors(Box<[SelectorRecord]>);
+
+impl Selectors {
+    /// Copies `selectors`; `None` when there are more than [`MAX_SELECTORS`].
+    pub fn new(selectors: &[SelectorRecord]) -> Option<Self> {
+        (selectors.len() <= MAX_SELECTORS).then(|| Self(selectors.into()))
+    }
+}
+
+impl Deref for Selectors {
+    type Target = [SelectorRecord];
+
+    fn deref(&self) -> &[SelectorRecord] {
+        &self.0
+    }
+}
+
+impl FromIterator<SelectorRecord> for Selectors {
+    /// Panics: more than [`MAX_SELECTORS`].
+    fn from_iter<I: IntoIterator<Item = SelectorRecord>>(selectors: I) -> Self {
+        let selectors: ArrayVec<_, MAX_SELECTORS> = selectors.into_iter().collect();
+        Self(selectors.as_slice().into())
+    }
+}
+
 /// A security association.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sa {
@@ -248,7 +277,7 @@ pub struct Sa {
     /// UDP encapsulation.
     pub encap: Option<EncapPorts>,
     /// Inner traffic it may carry; empty is any.
-    pub selectors: ArrayVec<SelectorRecord, MAX_SELECTORS>,
+    pub selectors: Selectors,
     /// Lifetimes.
     pub limits: Limits,
     /// Where it starts counting.

@@ -3,7 +3,7 @@
 use shm_protocol::ids::{SaUid, Slot, Spi};
 use shm_protocol::messages::control::{LifetimeSpec, StateFlags, StateId, StateSpec};
 use shm_protocol::sa::{
-    CopyDscp, Direction, HeaderRules, Initial, Limit, Limits, MAX_SELECTORS, MAX_WINDOW_PKTS, Sa, TfcPad,
+    CopyDscp, Direction, HeaderRules, Initial, Limit, Limits, MAX_WINDOW_PKTS, Sa, Selectors, TfcPad,
 };
 use shm_protocol::selector::Family;
 
@@ -159,11 +159,8 @@ fn keying(spec: &StateSpec) -> Result<shm_protocol::sa::Keying, Refusal> {
     translate::keying(spec.aead.key_and_salt.as_ref().ok_or(Refusal::NoKey)?.expose())
 }
 
-fn selectors(
-    spec: &StateSpec,
-) -> Result<arrayvec::ArrayVec<shm_protocol::selector::SelectorRecord, MAX_SELECTORS>, Refusal> {
-    arrayvec::ArrayVec::try_from(spec.selectors.as_slice())
-        .map_err(|_| Refusal::Selectors { count: spec.selectors.len() })
+fn selectors(spec: &StateSpec) -> Result<Selectors, Refusal> {
+    Selectors::new(&spec.selectors).ok_or(Refusal::Selectors { count: spec.selectors.len() })
 }
 
 fn limits(spec: &LifetimeSpec, installed_ns: u64) -> Result<Limits, Refusal> {

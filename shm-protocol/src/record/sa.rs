@@ -1,13 +1,11 @@
 //! An SA record: what a slot of `sad` says, as octets and back.
 
-use arrayvec::ArrayVec;
-
 use super::{BadField, field, selector};
 use crate::ids::{Generation, IfId, Owner, SaUid, Slot, Spi};
 use crate::layout::SaImage;
 use crate::sa::{
     AlgorithmId, CopyDscp, Direction, EncapPorts, HeaderRules, Initial, KeyOctets, Keying, Larval, Limit,
-    Limits, MAX_SELECTORS, MAX_WINDOW_PKTS, Mark, Mode, Occupant, Sa, SlotContents, SpiHistory, TfcPad,
+    Limits, MAX_WINDOW_PKTS, Mark, Mode, Occupant, Sa, Selectors, SlotContents, SpiHistory, TfcPad,
 };
 use crate::secret::{Salt, SecretKey};
 use crate::selector::{Family, octets};
@@ -84,7 +82,7 @@ fn encode_sa(sa: &Sa, image: &mut SaImage) {
     (image.set_mark_value, image.set_mark_mask) = (sa.set_mark.value, sa.set_mark.mask);
     image.cpu = sa.cpu.unwrap_or(NO_CPU);
     encode_numbers(sa, image);
-    for (place, selector) in image.selectors.iter_mut().zip(&sa.selectors) {
+    for (place, selector) in image.selectors.iter_mut().zip(&*sa.selectors) {
         *place = selector::encode(selector);
         image.selector_count += 1;
     }
@@ -223,7 +221,7 @@ fn keying(image: &SaImage) -> Result<Keying, BadField> {
     field("key", 0u64, Keying::new(AlgorithmId::AesGcm16(octets), key, Salt::new(image.salt)))
 }
 
-fn selectors(image: &SaImage) -> Result<ArrayVec<crate::selector::SelectorRecord, MAX_SELECTORS>, BadField> {
+fn selectors(image: &SaImage) -> Result<Selectors, BadField> {
     let count = usize::from(image.selector_count);
     let used = field("selector_count", image.selector_count, image.selectors.get(..count))?;
     used.iter().map(selector::decode).collect()
