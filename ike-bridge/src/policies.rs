@@ -135,7 +135,8 @@ impl Policies {
         };
         // A record torn beyond repair must not make us allocate without bound.
         let users = vec![user; policy.users.clamp(1, MAX_RESTORED_USERS) as usize];
-        self.put(Entry { key: key_of(policy), slot: policy.slot, order: policy.order, users });
+        let key = key_of(policy);
+        self.put(self.hasher.hash_one(key), Entry { key, slot: policy.slot, order: policy.order, users });
         self.next_order = self.next_order.max(policy.order.saturating_add(1));
         let slot = policy.slot.index();
         self.free.extend(self.next_slot..slot);
@@ -281,7 +282,7 @@ impl Policies {
         }
         if let Some(entry) = snapshot.entry {
             self.free.remove(&entry.slot.index());
-            self.put(*entry);
+            self.put(self.hasher.hash_one(entry.key), *entry);
         }
     }
 
@@ -303,13 +304,12 @@ impl Policies {
         let slot = take_slot(&mut self.free, &mut self.next_slot).ok_or(Refused::Full)?;
         let order = self.next_order;
         self.next_order += 1;
-        self.by_key.insert(hash, slot);
-        self.entries.insert(slot.index(), Entry { key, slot, order, users: Vec::with_capacity(1) });
+        self.put(hash, Entry { key, slot, order, users: Vec::with_capacity(1) });
         Ok(slot)
     }
 
-    fn put(&mut self, entry: Entry) {
-        self.by_key.insert(self.hasher.hash_one(entry.key), entry.slot);
+    fn put(&mut self, hash: u64, entry: Entry) {
+        self.by_key.insert(hash, entry.slot);
         self.entries.insert(entry.slot.index(), entry);
     }
 

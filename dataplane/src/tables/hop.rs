@@ -85,8 +85,10 @@ impl HopCell {
     #[must_use]
     #[inline]
     pub fn next(&self) -> Option<Next> {
-        let word = self.word.load(Ordering::Relaxed);
-        (word != NO_ROUTE && word & MAC_MASK != 0).then_some(Next(word))
+        match self.load() {
+            Hop::Resolved(next) => Some(next),
+            Hop::Unresolved(_) | Hop::NoRoute => None,
+        }
     }
 
     /// Starts to load the way.
