@@ -1,4 +1,4 @@
-//! A mapped segment file as slices of atomics. The only file with `unsafe`.
+//! A mapped segment file as slices of atomics. With `live/part.rs` the only file with `unsafe`.
 //!
 //! Another process may write what is mapped at any time, so nothing here ever forms a reference to
 //! anything but atomics, and every access is checked for bounds and alignment. A read-only map is only
@@ -213,13 +213,6 @@ impl Map {
         let start = self.place::<T>(offset, 1)?;
         // SAFETY: `place` checked bounds and alignment; `Shared` promises atomics only.
         Some(unsafe { start.as_ref() })
-    }
-
-    /// Returns where `offset` is, without a look whether it is inside the map: no place to read from.
-    #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "an address has 64 bits")]
-    pub(crate) const fn address(&self, offset: u64) -> *const u8 {
-        self.base.as_ptr().cast::<u8>().cast_const().wrapping_add(offset as usize)
     }
 
     #[inline]

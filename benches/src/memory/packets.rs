@@ -1,5 +1,7 @@
 //! What hosts send: UDP in IPv4, 64 octets, one flow by one source port.
 
+use std::ops::Range;
+
 use anyhow::Context as _;
 use esp::wire::{Proto, ipv4};
 
@@ -37,13 +39,18 @@ pub fn frame(flow: u16, tunnel: u8) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// Makes a frame that was sent one that arrives.
+/// Makes a frame that was sent one that arrives: for the station, from the gateway that it was sent to.
 pub fn turn_round(frame: &mut [u8]) {
-    if let Some((macs, _)) = frame.split_first_chunk_mut::<12>() {
-        let [to @ .., _, _, _, _, _, _] = macs;
+    if let Some((to, _)) = frame.split_first_chunk_mut() {
         *to = OWN_MAC;
+    }
+    // The header's checksum does not tell the two from each other.
+    if let Some((src, dst)) = frame.get_mut(ADDRESSES).and_then(|both| both.split_at_mut_checked(4)) {
+        src.swap_with_slice(dst);
     }
 }
 
+/// Where source and destination of the outer IPv4 header stand in a frame.
+const ADDRESSES: Range<usize> = ETHERNET_OCTETS + 12..ETHERNET_OCTETS + 20;
 const ETHERNET_OCTETS: usize = 14;
 const IP_OCTETS: u16 = 20;

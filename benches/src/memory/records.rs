@@ -1,7 +1,7 @@
-//! Two gateways with up to 64 tunnels between them: 192.0.2.1 before 10.1.0.0/16 sends, the others receive.
+//! A gateway, 192.0.2.1, with up to 64 tunnels, at either end of what they carry.
 //!
-//! Tunnel `n` leads to gateway 192.0.2.(2 + n) and carries what goes to 10.2.`n`.0/24. All are of one `if_id`, as those of many
-//! road warriors are.
+//! Tunnel `n` leads to gateway 192.0.2.(2 + n) and has what goes to 10.2.`n`.0/24, from 10.1.0.0/16. The gateway that receives has
+//! it from there. All are of one `if_id`, as those of many road warriors are.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -33,9 +33,9 @@ pub const CAPACITY: u32 = 128;
 /// Which end of the tunnels a gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The near end of all.
+    /// It sends by all of them.
     Sends,
-    /// The far end of the first.
+    /// It receives by all of them.
     Receives,
 }
 
@@ -51,9 +51,9 @@ fn far(tunnel: u8) -> IpAddr {
 #[must_use]
 pub fn topology(side: Side, spread: bool) -> Topology {
     let net = |second: u8, last: u8, len: u8| Prefix { addr: Ipv4Addr::new(10, second, 0, last).into(), len };
-    let (own, lan, other) = match side {
-        Side::Sends => (near(), net(1, 1, 16), net(2, 0, 16)),
-        Side::Receives => (far(0), net(2, 1, 16), net(1, 0, 16)),
+    let (lan, other) = match side {
+        Side::Sends => (net(1, 1, 16), net(2, 0, 16)),
+        Side::Receives => (net(2, 1, 16), net(1, 0, 16)),
     };
     let port = |name: &str, address: Prefix| Port {
         name: name.into(),
@@ -62,10 +62,10 @@ pub fn topology(side: Side, spread: bool) -> Topology {
         addresses: vec![address],
     };
     let neighbor = |port: usize, ip: IpAddr| Neighbor { port: port_id(port), ip, mac: FAR_MAC };
-    let host = Ipv4Addr::new(10, 2, 0, 9).into();
-    let peers = (0..TUNNELS).map(far).chain([near()]).map(|ip| neighbor(WAN, ip));
+    let hosts = (0..TUNNELS).map(|tunnel| neighbor(LAN, Ipv4Addr::new(10, 2, tunnel, 9).into()));
+    let peers = (0..TUNNELS).map(|tunnel| neighbor(WAN, far(tunnel)));
     Topology {
-        ports: vec![port("lan", lan), port("wan", Prefix { addr: own, len: 24 })],
+        ports: vec![port("lan", lan), port("wan", Prefix { addr: near(), len: 24 })],
         interfaces: vec![Interface {
             name: "ipsec1".into(),
             if_id: esp::IfId(IF_ID),
@@ -75,7 +75,7 @@ pub fn topology(side: Side, spread: bool) -> Topology {
             mss_clamp: None,
         }],
         routes: vec![Route { to: other, via: None, device: Device::Interface(InterfaceId(0)) }],
-        neighbors: peers.chain([neighbor(LAN, host)]).collect(),
+        neighbors: peers.chain(hosts).collect(),
         ..Topology::default()
     }
 }
@@ -103,19 +103,20 @@ pub fn sa(side: Side, tunnel: u8) -> Result<Sa> {
     let slot = Slot::new(u32::from(tunnel) + 1).context("no such slot")?;
     let key = SecretKey::new(&[0x5a; 16]).context("no such key")?;
     let keying = Keying::new(AlgorithmId::AesGcm16(KeyOctets::K16), key, Salt::new([1, 2, 3, 4]));
+    let (direction, src, dst) = match side {
+        Side::Sends => (Direction::Out, near(), far(tunnel)),
+        Side::Receives => (Direction::In, far(tunnel), near()),
+    };
     Ok(Sa {
         slot,
-        direction: match side {
-            Side::Sends => Direction::Out,
-            Side::Receives => Direction::In,
-        },
+        direction,
         owner: Owner(1),
         uid: SaUid::new(1000 + u64::from(tunnel)).context("no such uid")?,
         spi: Spi::allocated(slot, 0x5a5).context("no such SPI")?,
         foreign: false,
         if_id: IfId(IF_ID),
-        src: near(),
-        dst: far(tunnel),
+        src,
+        dst,
         reqid: u32::from(tunnel) + 1,
         mode: Mode::Tunnel,
         keying: keying.context("a key of another length")?,
@@ -151,20 +152,16 @@ pub fn policy_for(side: Side, tunnel: u8, slot: u32, to: [u8; 3]) -> Result<Poli
     let [a, b, c] = to;
     let (src, dst) = (range([10, 1, 0, 0], [10, 1, 255, 255])?, range([a, b, c, 0], [a, b, c, 255])?);
     let selector = SelectorRecord::new(src, dst, 0, PortRange::ANY, PortRange::ANY);
-    let template = Template {
-        src: near(),
-        dst: far(tunnel),
-        reqid: u32::from(tunnel) + 1,
-        mode: Mode::Tunnel,
-        spi: None,
+    let (direction, from, to) = match side {
+        Side::Sends => (PolicyDirection::Out, near(), far(tunnel)),
+        Side::Receives => (PolicyDirection::Fwd, far(tunnel), near()),
     };
+    let reqid = u32::from(tunnel) + 1;
+    let template = Template { src: from, dst: to, reqid, mode: Mode::Tunnel, spi: None };
     Ok(Policy {
         slot: PolicySlot::new(slot).context("no such slot")?,
         owner: Owner(1),
-        direction: match side {
-            Side::Sends => PolicyDirection::Out,
-            Side::Receives => PolicyDirection::Fwd,
-        },
+        direction,
         if_id: IfId(IF_ID),
         selector: selector.context("no such selector")?,
         priority: 100,

@@ -37,6 +37,8 @@ pub enum Scenario {
     InboundKnown,
     /// As that, each inner packet the first of its flow.
     InboundFirst,
+    /// 64 SAs, each packet of a burst by another; inner flows whose way is known.
+    Inbound64Sas,
     /// As [`Self::OutboundKnown`], on an interface that all workers seal for.
     Spread1Worker,
     /// As that, two workers in turns.
@@ -45,13 +47,14 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario, in the order of a report.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ports,
         Self::OutboundKnown,
         Self::OutboundFirst,
         Self::Outbound64Sas,
         Self::InboundKnown,
         Self::InboundFirst,
+        Self::Inbound64Sas,
         Self::Spread1Worker,
         Self::Spread2Workers,
     ];
@@ -66,6 +69,7 @@ impl Scenario {
             Self::Outbound64Sas => "outbound-64-sas",
             Self::InboundKnown => "inbound-known",
             Self::InboundFirst => "inbound-first",
+            Self::Inbound64Sas => "inbound-64-sas",
             Self::Spread1Worker => "spread-1-worker",
             Self::Spread2Workers => "spread-2-workers",
         }
@@ -84,7 +88,7 @@ impl Scenario {
     pub fn run(self) -> Result<()> {
         match self {
             Self::Ports => ports_alone(),
-            Self::InboundKnown | Self::InboundFirst => self.inbound(),
+            Self::InboundKnown | Self::InboundFirst | Self::Inbound64Sas => self.inbound(),
             Self::OutboundKnown
             | Self::OutboundFirst
             | Self::Outbound64Sas
@@ -94,7 +98,7 @@ impl Scenario {
     }
 
     fn outbound(self) -> Result<()> {
-        let tunnels = if self == Self::Outbound64Sas { TUNNELS } else { 1 };
+        let tunnels = self.tunnels();
         let workers = if self == Self::Spread2Workers { 2 } else { 1 };
         let spread = matches!(self, Self::Spread1Worker | Self::Spread2Workers);
         let mut gateway = Gateway::with_tunnels(Side::Sends, tunnels, workers, spread)?;
@@ -111,12 +115,13 @@ impl Scenario {
     }
 
     fn inbound(self) -> Result<()> {
-        let mut peer = Gateway::with_tunnels(Side::Sends, 1, 1, false)?;
-        let mut gateway = Gateway::with_tunnels(Side::Receives, 1, 1, false)?;
-        gateway.offer(0, WAN, sealed(&mut peer, clear(KNOWN.chain(KNOWN), 1)?)?);
+        let tunnels = self.tunnels();
+        let mut peer = Gateway::with_tunnels(Side::Sends, tunnels, 1, false)?;
+        let mut gateway = Gateway::with_tunnels(Side::Receives, tunnels, 1, false)?;
+        gateway.offer(0, WAN, sealed(&mut peer, clear(KNOWN.chain(KNOWN), tunnels)?)?);
         while gateway.poll() > 0 {}
         ensure!(gateway.take_sent(LAN).len() == 2 * KNOWN.len(), "warming up lost packets");
-        gateway.offer(0, WAN, sealed(&mut peer, clear(self.flows(), 1)?)?);
+        gateway.offer(0, WAN, sealed(&mut peer, clear(self.flows(), tunnels)?)?);
         self.count(&mut gateway, 1, LAN)
     }
 
@@ -130,6 +135,10 @@ impl Scenario {
         let expected = if self.is_known() { PACKETS as u64 } else { 0 };
         ensure!(known == expected, "the ways of {known} packets were known, not of {expected}");
         Ok(())
+    }
+
+    const fn tunnels(self) -> u8 {
+        if matches!(self, Self::Outbound64Sas | Self::Inbound64Sas) { TUNNELS } else { 1 }
     }
 
     const fn is_known(self) -> bool {

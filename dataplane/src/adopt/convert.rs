@@ -10,7 +10,7 @@ use esp::selector::{AddressRange, PortRange};
 use esp::wire::Proto;
 use esp::wire::udp::UdpPorts;
 use esp::{IfId, Selector, Spi};
-use shm_protocol::live::Live;
+use shm_protocol::live::{Live, Part, RingRef};
 use shm_protocol::policy::{Action as RecordAction, Policy as PolicyRecord, PolicyDirection};
 use shm_protocol::sa::{AlgorithmId, CopyDscp, KeyOctets, Sa};
 use shm_protocol::selector::SelectorRecord;
@@ -18,7 +18,7 @@ use shm_protocol::selector::SelectorRecord;
 use super::build::BuildError;
 use crate::tables::hop::HopCell;
 use crate::tables::policy::{Action, Direction, Policy, Template};
-use crate::tables::sa::{Common, InboundSa, Limits, LiveSlot, OutboundSa, SELECTORS};
+use crate::tables::sa::{Common, InboundSa, Limits, OutboundSa, SELECTORS};
 
 /// Returns the selector of a record; `None` only for one that mixes families, which a record cannot.
 pub(super) fn selector(record: &SelectorRecord) -> Option<Selector> {
@@ -91,7 +91,7 @@ fn common(sa: &Sa, live: &Arc<Live>) -> Result<Common, BuildError> {
             hard_packets: none(sa.limits.packets.hard()),
             hard_deadline_ns: none(sa.limits.deadline_ns.hard()),
         },
-        live: LiveSlot::new(Arc::clone(live), sa.slot),
+        live: Part::record(live, sa.slot),
     })
 }
 
@@ -99,7 +99,7 @@ fn common(sa: &Sa, live: &Arc<Live>) -> Result<Common, BuildError> {
 pub(super) fn inbound<S: KeySchedule>(
     sa: &Sa,
     live: &Arc<Live>,
-    ring: shm_protocol::live::RingRef,
+    ring: RingRef,
     schedule: &S,
     window_pkts: u32,
 ) -> Result<InboundSa<S::Key>, BuildError> {
@@ -107,7 +107,7 @@ pub(super) fn inbound<S: KeySchedule>(
         common: common(sa, live)?,
         key: schedule.expand(algorithm(sa.keying.algorithm()), sa.keying.key().expose())?,
         window_pkts,
-        ring,
+        ring: Part::window(live, ring),
         copy_dscp: matches!(sa.headers.copy_dscp, CopyDscp::InOnly | CopyDscp::Yes),
         ecn: sa.headers.copy_ecn,
     })

@@ -34,7 +34,7 @@ pub(super) fn outbound<'t, K>(tables: &'t Tables<K>, stretches: &mut List<Stretc
             for sa in several.iter().filter_map(|stretch| stretch.sa) {
                 sa.hop.prefetch();
                 // Its first line is all of the record that sealing uses.
-                dpdk::prefetch_at(sa.common.live.address());
+                dpdk::prefetch(&sa.common.live.next_seq);
             }
         }
     }
@@ -76,7 +76,7 @@ fn inbound_of_many<K>(tables: &Tables<K>, arrived: &List<Arrived>) {
         }
     }
     for (sa, seq_lo) in sas {
-        dpdk::prefetch(&sa.common.live.record().window_top);
+        dpdk::prefetch(&sa.common.live.window_top);
         if let Some(word) = window(sa).likely_word(seq_lo) {
             dpdk::prefetch(word);
         }

@@ -86,8 +86,11 @@ fn usual_esp<P: Ports, K>(
     }
     let (arrived, octets) = Arrived::at_first_look(frame.payload(), udp::NAT_T_PORT)?;
     if *last != Some(arrived.ends) {
-        let (src, dst) = (arrived.ends.src(), arrived.ends.dst());
-        if is_martian(ctx.tables, src, dst) || ctx.tables.local(dst).is_none() {
+        // Many peers, one gateway: most often only the source is another.
+        let same = last.is_some_and(|last| last.dst_is_of(&arrived.ends));
+        if cannot_come(ctx.tables, arrived.ends.src())
+            || !same && !may_be_for_us(ctx.tables, arrived.ends.dst())
+        {
             return None;
         }
         *last = Some(arrived.ends);
@@ -97,7 +100,18 @@ fn usual_esp<P: Ports, K>(
 
 /// Whether no packet between these addresses can come from outside.
 fn is_martian<K>(tables: &Tables<K>, src: IpAddr, dst: IpAddr) -> bool {
-    src.is_multicast() || src.is_loopback() || dst.is_loopback() || tables.local(src).is_some()
+    cannot_come(tables, src) || dst.is_loopback()
+}
+
+/// Whether no packet from this address can come from outside.
+#[inline]
+fn cannot_come<K>(tables: &Tables<K>, src: IpAddr) -> bool {
+    src.is_multicast() || src.is_loopback() || tables.local(src).is_some()
+}
+
+/// Whether a packet from outside to this address is for the gateway.
+fn may_be_for_us<K>(tables: &Tables<K>, dst: IpAddr) -> bool {
+    !dst.is_loopback() && tables.local(dst).is_some()
 }
 
 /// What one frame is; the lengths are those of the IP packet, without Ethernet padding.

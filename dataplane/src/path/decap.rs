@@ -7,14 +7,15 @@ use esp::DropReason;
 use esp::decap::{Arrived, Modes, finish_and_look};
 use esp::wire::FlowKey;
 use esp::wire::plain::Plain;
+use shm_protocol::live::LiveRecord;
 
 use super::context::{Context, From, List, Packet, Transits};
 use super::counters::Stage;
-use super::known::{entry, look};
+use super::known::{Look, entry, look};
 use super::lookup::{count_refused, window};
 use super::opening::{Openings, Positions};
 use super::shared::Notice;
-use super::usage::{self, Usage};
+use super::usage::{self, Limited, Side};
 use crate::ports::{Buffer, Ports};
 use crate::tables::sa::InboundSa;
 
@@ -25,77 +26,127 @@ pub(super) type Inner<'t, B, K> = (Packet<B>, &'t InboundSa<K>);
 pub(super) fn decap<'t, P: Ports, K>(ctx: &mut Context<'t, P, K>, list: &mut Openings<'t, P::Buf, K>) {
     let start = (ctx.cycles)();
     let count = list.len();
-    let verdicts = advance(list);
-    let (mut usage, mut refused, places) = (Usage::default(), Positions::NONE, ctx.flows.places());
-    let Openings { packets, arrived, sas, looks, .. } = list;
-    let found = arrived.iter().zip(sas.iter()).zip(verdicts);
-    for ((packet, ((arrived, sa), verdict)), at) in packets.iter_mut().zip(found).zip(0..) {
-        let taken_off = match verdict {
-            Ok(()) => take_off(ctx, &mut usage, &mut packet.buf, arrived, sa),
-            Err(reason) => {
-                count_refused(sa, reason);
-                Err(reason)
-            }
-        };
-        match taken_off {
-            Ok(plain) => looks.push(look(places, plain)),
-            Err(reason) => {
-                ctx.counters().dropped(packet.origin, reason);
-                looks.push(None);
-                refused.add(at);
-            }
-        }
-    }
-    list.refuse(refused);
-    for (slot, uid, limit) in usage.finish() {
-        ctx.notice_once(Notice::Limit { slot, uid, limit });
-    }
-    ctx.spent(Stage::Decap, count, start);
-}
-
-/// Accounts a packet to its SA and leaves the inner one in `buf`.
-/// Errors: `InboundExpired`, and why what was inside is not delivered.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "what is found stays where it is written")]
-fn take_off<'t, P: Ports, K>(
-    ctx: &mut Context<'t, P, K>,
-    usage: &mut Usage<'t>,
-    buf: &mut P::Buf,
-    arrived: &Arrived,
-    sa: &'t InboundSa<K>,
-) -> Result<Option<Plain>, DropReason> {
-    let octets = arrived.text_octets() as u64;
-    if let Err(limit) = usage.take(usage::Side::In, &sa.common, octets, ctx.now_ns) {
-        ctx.notice_once(Notice::Limit { slot: sa.common.slot, uid: sa.common.uid, limit });
-        return Err(DropReason::InboundExpired);
-    }
-    notice_mapping(ctx, sa, arrived);
-    let modes = Modes { ecn: sa.ecn, dscp: sa.copy_dscp };
-    match finish_and_look(buf.data_mut(), arrived, modes, entry(&From::Tunnel(sa))) {
-        Ok((inner, plain)) => {
-            buf.narrow(inner.at, inner.octets);
-            Ok(plain)
-        }
-        Err(reason) => {
-            sa.common.live.record().err_inner.fetch_add(1, Relaxed);
-            Err(reason)
-        }
-    }
-}
-
-/// Advances the windows: packets in a row that share an SA share its words' updates.
-fn advance<B, K>(list: &Openings<'_, B, K>) -> List<Result<(), DropReason>> {
     let mut verdicts: List<Result<(), DropReason>> = list.fresh.iter().map(|_| Ok(())).collect();
-    let (mut fresh, mut left) = (list.fresh.as_slice(), verdicts.as_mut_slice());
-    for run in list.sas.chunk_by(|a, b| std::ptr::eq(*a, *b)) {
-        let (Some(sa), Some(fresh), Some(verdicts)) =
-            (run.first(), fresh.split_off(..run.len()), left.split_off_mut(..run.len()))
+    let mut refused = Positions::NONE;
+    let Openings { packets, arrived, sas, fresh, looks } = list;
+    let (mut packets, mut arrived) = (packets.as_mut_slice(), arrived.as_slice());
+    let (mut fresh, mut verdicts) = (fresh.as_slice(), verdicts.as_mut_slice());
+    for sas in sas.chunk_by(|a, b| std::ptr::eq(*a, *b)) {
+        let packets = packets.split_off_mut(..sas.len()).zip(arrived.split_off(..sas.len()));
+        let numbers = fresh.split_off(..sas.len()).zip(verdicts.split_off_mut(..sas.len()));
+        let (Some(sa), Some((packets, arrived)), Some((fresh, verdicts))) = (sas.first(), packets, numbers)
         else {
             break;
         };
         window(sa).advance_burst(fresh, verdicts);
+        let run = Run::of(sa);
+        run.take_off(ctx, packets.iter_mut().zip(arrived).zip(&*verdicts), looks, &mut refused);
     }
-    verdicts
+    list.refuse(refused);
+    ctx.spent(Stage::Decap, count, start);
+}
+
+/// What packets in a row that share an SA have in common.
+struct Run<'t, K> {
+    sa: &'t InboundSa<K>,
+    record: &'t LiveRecord,
+    modes: Modes,
+    /// Where their inner packets enter.
+    entry: Option<u32>,
+}
+
+/// A packet, what its octets told, and what the window says.
+type Decided<'a, B> = ((&'a mut Packet<B>, &'a Arrived), &'a Result<(), DropReason>);
+
+impl<'t, K> Run<'t, K> {
+    #[inline]
+    fn of(sa: &'t InboundSa<K>) -> Self {
+        Self {
+            sa,
+            record: &sa.common.live,
+            modes: Modes { ecn: sa.ecn, dscp: sa.copy_dscp },
+            entry: entry(&From::Tunnel(sa)),
+        }
+    }
+
+    /// Accounts the packets that the window lets pass to their SA and leaves the inner ones in their buffers.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a run is often one packet")]
+    fn take_off<'a, P: Ports>(
+        &self,
+        ctx: &mut Context<'t, P, K>,
+        packets: impl Iterator<Item = Decided<'a, P::Buf>>,
+        looks: &mut List<Look>,
+        refused: &mut Positions,
+    ) where
+        P::Buf: 'a,
+    {
+        let (counts, places) = (self.sa.common.limits.counts(), ctx.flows.places());
+        let (mut octets, mut accepted) = (0, 0);
+        for ((packet, arrived), verdict) in packets {
+            let taken_off = match verdict {
+                Ok(()) if counts && !admit(ctx, self.sa, arrived) => Err(DropReason::InboundExpired),
+                Ok(()) => {
+                    octets += arrived.text_octets() as u64;
+                    accepted += 1;
+                    self.strip(ctx, &mut packet.buf, arrived)
+                }
+                Err(reason) => {
+                    count_refused(self.sa, *reason);
+                    Err(*reason)
+                }
+            };
+            match taken_off {
+                Ok(plain) => looks.push(look(places, plain)),
+                Err(reason) => {
+                    ctx.counters().dropped(packet.origin, reason);
+                    refused.add(looks.len());
+                    looks.push(None);
+                }
+            }
+        }
+        if accepted > 0 && !counts {
+            usage::add(Side::In, self.record, octets, accepted, ctx.now_ns, ctx.workers.len() == 1);
+        }
+    }
+
+    /// Leaves the inner packet in `buf`.
+    /// Errors: why what was inside is not delivered.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "what is found stays where it is written")]
+    fn strip<P: Ports>(
+        &self,
+        ctx: &mut Context<'t, P, K>,
+        buf: &mut P::Buf,
+        arrived: &Arrived,
+    ) -> Result<Option<Plain>, DropReason> {
+        notice_mapping(ctx, self.sa, arrived);
+        match finish_and_look(buf.data_mut(), arrived, self.modes, self.entry) {
+            Ok((inner, plain)) => {
+                buf.narrow(inner.at, inner.octets);
+                Ok(plain)
+            }
+            Err(reason) => {
+                self.record.err_inner.fetch_add(1, Relaxed);
+                Err(reason)
+            }
+        }
+    }
+}
+
+/// Accounts a packet to an SA that has limits of octets or packets; false when it would pass one.
+#[inline(never)]
+fn admit<P: Ports, K>(ctx: &mut Context<'_, P, K>, sa: &InboundSa<K>, arrived: &Arrived) -> bool {
+    let common = &sa.common;
+    let mut account = Limited::default();
+    let taken = account.take(Side::In, common, arrived.text_octets() as u64, ctx.now_ns);
+    if let Err(limit) = taken {
+        ctx.notice_once(Notice::Limit { slot: common.slot, uid: common.uid, limit });
+    }
+    for (slot, uid, limit) in account.passed() {
+        ctx.notice_once(Notice::Limit { slot, uid, limit });
+    }
+    taken.is_ok()
 }
 
 /// Reads the flows of inner packets that go the long way.
@@ -108,7 +159,7 @@ pub(super) fn read<'t, P: Ports, K>(
         match FlowKey::parse(packet.buf.data()) {
             Ok(flow) => out.push(packet, flow, From::Tunnel(sa)),
             Err(_) => {
-                sa.common.live.record().err_inner.fetch_add(1, Relaxed);
+                sa.common.live.err_inner.fetch_add(1, Relaxed);
                 ctx.drop(packet, DropReason::BadInner);
             }
         }

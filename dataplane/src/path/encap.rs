@@ -10,7 +10,6 @@ use esp::aead::Job;
 use esp::encap::{Layout, Room, aad, nonce};
 use esp::seq::{self, SeqLimit};
 use esp::wire::eth::{self, Mac};
-use shm_protocol::live::LiveRecord;
 use shm_protocol::sa::TfcPad;
 
 use super::context::{Context, List};
@@ -18,7 +17,7 @@ use super::counters::Stage;
 use super::forward::ethertype;
 use super::sealing::{Leaving, Run, SealList};
 use super::shared::{Limit, Notice};
-use super::usage::{Side, Usage};
+use super::usage::{self, Limited, Side};
 use crate::ports::{Buffer, Ports};
 use crate::tables::sa::{Common, OutboundSa};
 
@@ -90,11 +89,7 @@ fn build_run<'a, 't, P: Ports, K>(
     }
     run.unfinished |= sa.outer.is_finished_later() || longest > usize::from(mtu);
     if packets > 0 && !sa.common.limits.counts() {
-        if shared {
-            Usage::add(Side::Out, run.record, octets, packets, ctx.now_ns);
-        } else {
-            Usage::add_alone(Side::Out, run.record, octets, packets, ctx.now_ns);
-        }
+        usage::add(Side::Out, &sa.common.live, octets, packets, ctx.now_ns, !shared);
     }
 }
 
@@ -146,12 +141,12 @@ fn admit<'t, P: Ports, K>(
     let Leaving { sa, next, .. } = run.leaving;
     let mtu = ctx.tables.port(next.port()).map_or(0, |port| port.mtu);
     let (common, room, pad_to) = (&sa.common, sa.outer.room(), tfc_octets(sa, mtu));
-    let mut usage = Usage::default();
+    let mut account = Limited::default();
     let mut at = before;
     for _ in 0..run.packets {
         let Some(buf) = bufs.get(at) else { break };
         let text_octets = room.layout(buf.data().len(), pad_to).map_or(0, |layout| layout.text_octets());
-        match usage.take(Side::Out, common, text_octets as u64, ctx.now_ns) {
+        match account.take(Side::Out, common, text_octets as u64, ctx.now_ns) {
             Ok(()) => at += 1,
             Err(limit) => {
                 let reason = spent(ctx, common, limit);
@@ -159,7 +154,7 @@ fn admit<'t, P: Ports, K>(
             }
         }
     }
-    for (slot, uid, limit) in usage.finish() {
+    for (slot, uid, limit) in account.passed() {
         ctx.notice_once(Notice::Limit { slot, uid, limit });
     }
 }
@@ -167,7 +162,7 @@ fn admit<'t, P: Ports, K>(
 /// Tells that an SA has come to a limit.
 #[cold]
 fn spent<P: Ports, K>(ctx: &mut Context<'_, P, K>, sa: &Common, limit: Limit) -> DropReason {
-    sa.live.record().out_exhausted.fetch_add(1, Relaxed);
+    sa.live.out_exhausted.fetch_add(1, Relaxed);
     ctx.notice_once(Notice::Limit { slot: sa.slot, uid: sa.uid, limit });
     DropReason::OutboundExpired
 }
@@ -210,25 +205,20 @@ fn number<'t, P: Ports, K>(
     if wanted == 0 {
         return;
     }
-    let taken = take(ctx, &run.leaving.sa.common, run.record, wanted);
+    let taken = take(ctx, &run.leaving.sa.common, wanted);
     run.first_seq = taken.first;
     for _ in taken.usable..wanted {
         end(ctx, bufs, run, before + run.packets - 1, DropReason::SequenceExhausted);
     }
 }
 
-fn take<P: Ports, K>(
-    ctx: &mut Context<'_, P, K>,
-    sa: &Common,
-    record: &LiveRecord,
-    wanted: u32,
-) -> seq::Taken {
+fn take<P: Ports, K>(ctx: &mut Context<'_, P, K>, sa: &Common, wanted: u32) -> seq::Taken {
     let limit = SeqLimit::of_width(sa.esn);
     //= rfc4303#3.3.3
-    let taken = seq::take(&record.next_seq, wanted, limit);
+    let taken = seq::take(&sa.live.next_seq, wanted, limit);
     let (slot, uid) = (sa.slot, sa.uid);
     if taken.usable < wanted {
-        record.out_exhausted.fetch_add(u64::from(wanted - taken.usable), Relaxed);
+        sa.live.out_exhausted.fetch_add(u64::from(wanted - taken.usable), Relaxed);
         ctx.notice_once(Notice::Limit { slot, uid, limit: Limit::HardSequence });
     } else if taken.first.saturating_add(u64::from(wanted)) > soft(limit) {
         ctx.notice_once(Notice::Limit { slot, uid, limit: Limit::SoftSequence });

@@ -79,15 +79,14 @@ fn look_up<'t, K>(tables: &'t Tables<K>, arrived: &Arrived, now_ns: u64) -> Resu
 /// Returns the window of an SA.
 #[inline]
 pub(super) fn window<K>(sa: &InboundSa<K>) -> ReplayWindow<'_> {
-    let words = sa.common.live.window(sa.ring);
-    ReplayWindow::new(words.top, words.ring, sa.window_pkts, sa.common.esn)
+    ReplayWindow::new(&sa.common.live.window_top, &sa.ring, sa.window_pkts, sa.common.esn)
 }
 
 /// Counts a packet that the window refused, for its SA.
 #[cold]
 pub(super) fn count_refused<K>(sa: &InboundSa<K>, reason: DropReason) {
     use std::sync::atomic::Ordering::Relaxed;
-    let record = sa.common.live.record();
+    let record = &sa.common.live;
     let counter = if reason == DropReason::Replay { &record.err_replay } else { &record.err_too_old };
     counter.fetch_add(1, Relaxed);
 }

@@ -27,7 +27,7 @@ pub(super) fn open<P: Ports, K: Send + Sync>(
         if genuine.get(index) == Some(&true) {
             continue;
         }
-        sa.common.live.record().err_integrity.fetch_add(1, Relaxed);
+        sa.common.live.err_integrity.fetch_add(1, Relaxed);
         ctx.counters().dropped(packet.origin, DropReason::Integrity);
         refused.add(index);
     }

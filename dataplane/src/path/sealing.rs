@@ -1,7 +1,6 @@
 //! What is to be sealed: packets in the order they came, and for each run of them what they share.
 
 use esp::DropReason;
-use shm_protocol::live::LiveRecord;
 
 use super::context::{List, Packet};
 use super::counters::Origin;
@@ -37,8 +36,6 @@ impl<K> PartialEq for Leaving<'_, K> {
 pub(super) struct Run<'t, K> {
     pub(super) leaving: Leaving<'t, K>,
     pub(super) packets: usize,
-    /// Counters of the SA.
-    pub(super) record: &'t LiveRecord,
     /// The first one's sequence number, once they have any.
     pub(super) first_seq: u64,
     /// Whether there is more to do with them when they are sealed than to send them.
@@ -74,8 +71,7 @@ impl<'t, B, K> SealList<'t, B, K> {
     #[inline]
     pub(super) fn open(&mut self, leaving: Leaving<'t, K>) {
         if self.runs.last().is_none_or(|run| run.leaving != leaving) {
-            let record = leaving.sa.common.live.record();
-            self.runs.push(Run { leaving, packets: 0, record, first_seq: 0, unfinished: false });
+            self.runs.push(Run { leaving, packets: 0, first_seq: 0, unfinished: false });
         }
     }
 

@@ -273,7 +273,7 @@ fn judge<'t, P: Ports, K>(
             return;
         }
         (State::Forged, Some(sa)) => {
-            sa.common.live.record().err_integrity.fetch_add(1, Relaxed);
+            sa.common.live.err_integrity.fetch_add(1, Relaxed);
             DropReason::Integrity
         }
         (_, None) => DropReason::UnknownSpi,

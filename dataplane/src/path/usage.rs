@@ -42,82 +42,41 @@ impl<'a> Counters<'a> {
     }
 }
 
-/// The packets in a row that share an SA.
-struct Run<'a> {
-    side: Side,
-    sa: &'a Common,
-    octets: u64,
-    packets: u64,
-    now_ns: u64,
-}
-
-/// Soft limits passed in one burst.
-type Passed = ArrayVec<(u32, u64, Limit), 8>;
-
-/// The account of one burst.
-#[derive(Default)]
-pub(super) struct Usage<'a> {
-    run: Option<Run<'a>>,
-    passed: Passed,
-}
-
-impl<'a> Usage<'a> {
-    /// Accounts one packet of `octets` cipher text. Errors: the hard limit that it would pass; it is not counted then.
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "the common case is two additions")]
-    pub(super) fn take(&mut self, side: Side, sa: &'a Common, octets: u64, now_ns: u64) -> Result<(), Limit> {
-        if sa.limits.counts() {
-            // Each packet is decided by itself where there is a limit to meet.
-            return self.take_limited(side, sa, octets, now_ns);
-        }
-        match &mut self.run {
-            Some(run) if std::ptr::eq(run.sa, sa) => {
-                run.octets += octets;
-                run.packets += 1;
-            }
-            _ => {
-                self.settle();
-                self.run = Some(Run { side, sa, octets, packets: 1, now_ns });
-            }
-        }
-        Ok(())
-    }
-
-    /// Accounts packets of an SA that has no limit to meet.
-    #[inline]
-    pub(super) fn add(side: Side, record: &'a LiveRecord, octets: u64, packets: u64, now_ns: u64) {
-        let counters = Counters::of(side, record);
-        counters.octets.fetch_add(octets, Relaxed);
-        counters.packets.fetch_add(packets, Relaxed);
-        counters.last_use_ns.store(now_ns, Relaxed);
-    }
-
-    /// As [`Self::add`], by the only worker that uses the SA in this direction: nobody's addition can come in between.
-    #[inline]
-    pub(super) fn add_alone(side: Side, record: &'a LiveRecord, octets: u64, packets: u64, now_ns: u64) {
-        let counters = Counters::of(side, record);
+/// Accounts packets of an SA that has no limit to meet; by `alone`, the only worker that uses the SA in this direction, without
+/// locked additions: nobody's can come in between.
+#[inline]
+pub(super) fn add(side: Side, record: &LiveRecord, octets: u64, packets: u64, now_ns: u64, alone: bool) {
+    let counters = Counters::of(side, record);
+    if alone {
         let add = |counter: &AtomicU64, n| counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
         add(counters.octets, octets);
         add(counters.packets, packets);
-        counters.last_use_ns.store(now_ns, Relaxed);
+    } else {
+        counters.octets.fetch_add(octets, Relaxed);
+        counters.packets.fetch_add(packets, Relaxed);
     }
+    counters.last_use_ns.store(now_ns, Relaxed);
+}
 
-    /// Writes the last run and returns the soft limits that were passed.
-    pub(super) fn finish(mut self) -> Passed {
-        self.settle();
+/// Soft limits passed in one burst: slot, uid and which.
+type Passed = ArrayVec<(u32, u64, Limit), 8>;
+
+/// The account of packets whose SAs have limits to meet: each is decided by itself.
+#[derive(Default)]
+pub(super) struct Limited {
+    passed: Passed,
+}
+
+impl Limited {
+    /// Returns the soft limits that were passed.
+    pub(super) fn passed(self) -> Passed {
         self.passed
     }
 
+    /// Accounts one packet of `octets` cipher text. Errors: the hard limit that it would pass; it is not counted then.
     #[inline(never)]
-    fn settle(&mut self) {
-        if let Some(run) = self.run.take() {
-            Self::add(run.side, run.sa.live.record(), run.octets, run.packets, run.now_ns);
-        }
-    }
-
-    #[inline(never)]
-    fn take_limited(&mut self, side: Side, sa: &'a Common, octets: u64, now_ns: u64) -> Result<(), Limit> {
-        let counters = Counters::of(side, sa.live.record());
+    pub(super) fn take(&mut self, side: Side, sa: &Common, octets: u64, now_ns: u64) -> Result<(), Limit> {
+        let counters = Counters::of(side, &sa.live);
         let Limits { soft_octets, hard_octets, soft_packets, hard_packets, .. } = sa.limits;
         let before_octets = counters.octets.fetch_add(octets, Relaxed);
         let after_octets = before_octets.saturating_add(octets);

@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arrayvec::ArrayVec;
 use esp::encap::Outer;
@@ -10,8 +11,7 @@ use esp::selector::AddressRange;
 use esp::wire::udp::UdpPorts;
 use esp::wire::{Ends, FlowKey};
 use esp::{IfId, Selector, Spi};
-use shm_protocol::ids::Slot;
-use shm_protocol::live::{Live, LiveRecord, RingRef, Window};
+use shm_protocol::live::{LiveRecord, Part};
 use shm_protocol::sa::TfcPad;
 
 use super::hop::HopCell;
@@ -53,48 +53,6 @@ impl std::ops::Deref for Selectors {
     }
 }
 
-/// An SA's counters in the segment `live`.
-#[derive(Clone)]
-pub struct LiveSlot {
-    live: Arc<Live>,
-    slot: Slot,
-}
-
-impl LiveSlot {
-    /// Names the record of `slot`.
-    #[must_use]
-    pub fn new(live: Arc<Live>, slot: Slot) -> Self {
-        Self { live, slot }
-    }
-
-    /// Returns the record.
-    #[must_use]
-    #[inline]
-    pub fn record(&self) -> &LiveRecord {
-        self.live.record(self.slot)
-    }
-
-    /// Returns where the record is, for asking for it alone.
-    #[must_use]
-    #[inline]
-    pub fn address(&self) -> *const LiveRecord {
-        self.live.record_address(self.slot)
-    }
-
-    /// Returns the words of the window at `ring`.
-    #[must_use]
-    #[inline]
-    pub fn window(&self, ring: RingRef) -> Window<'_> {
-        self.live.window(ring)
-    }
-}
-
-impl std::fmt::Debug for LiveSlot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LiveSlot").field("slot", &self.slot).finish_non_exhaustive()
-    }
-}
-
 /// Identity and limits that both directions share; last what every packet needs.
 #[derive(Clone)]
 #[repr(C)]
@@ -124,7 +82,7 @@ pub struct Common {
     /// Limits at which use stops or a replacement is asked for.
     pub limits: Limits,
     /// Counters in `live`.
-    pub live: LiveSlot,
+    pub live: Part<LiveRecord>,
 }
 
 /// Limits of an SA; `u64::MAX` where there is none.
@@ -194,8 +152,8 @@ pub struct InboundSa<K> {
     pub common: Common,
     /// Window in packets; 0 switches replay protection off.
     pub window_pkts: u32,
-    /// Place of the window's words in `live`.
-    pub ring: RingRef,
+    /// The window's words in `live`.
+    pub ring: Part<[AtomicU64]>,
     /// Copies the outer DSCP to the inner header (RFC 4301 section 5.1.2.1).
     pub copy_dscp: bool,
     /// Copies congestion marks inward (RFC 6040 section 4.2).

@@ -159,13 +159,6 @@ impl Live {
         self.shape.record_if_any(slot).unwrap_or(&self.nobody)
     }
 
-    /// Returns where one SA's record is, for asking for its cache lines alone.
-    #[must_use]
-    #[inline]
-    pub const fn record_address(&self, slot: Slot) -> *const LiveRecord {
-        self.shape.record_address(slot)
-    }
-
     /// Sets a record up for an SA: keeps its numbers if the uid is the same or was the last one retired here,
     /// else uid = 0, clear, initial values, uid last. `preset(window, top)` fills the window's words so that everything up to `top` is seen.
     /// A larger window than the one kept is laid out only the first time this process sees the slot; later

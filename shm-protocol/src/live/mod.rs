@@ -5,6 +5,7 @@
 mod arena;
 mod engine;
 mod event;
+mod part;
 mod reader;
 mod record;
 mod setup;
@@ -14,6 +15,7 @@ mod totals;
 
 pub use engine::{InitOutcome, Live, NewRecord, RingRef, Window};
 pub use event::{Event, EventCursor, EventKind, Flow};
+pub use part::Part;
 pub use reader::{Events, LiveReader, Usage};
 pub use record::{INLINE_RING_WORDS, LiveRecord};
 pub use step::LiveStep;

@@ -111,12 +111,6 @@ impl Shape {
         self.map.at(self.record_at(slot))
     }
 
-    /// Returns where the record of `slot` is, which nobody has looked at.
-    #[inline]
-    pub(super) const fn record_address(&self, slot: Slot) -> *const LiveRecord {
-        self.map.address(self.record_at(slot)).cast()
-    }
-
     #[inline]
     const fn record_at(&self, slot: Slot) -> u64 {
         self.records + slot.index() as u64 * self.record_stride

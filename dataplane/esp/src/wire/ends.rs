@@ -53,6 +53,14 @@ impl Ends {
         address(self.dst, self.family)
     }
 
+    /// Whether both are to the same destination.
+    #[must_use]
+    #[inline]
+    pub fn dst_is_of(&self, other: &Self) -> bool {
+        let ([a, b], [c, d]) = (self.dst, other.dst);
+        (a ^ c) | (b ^ d) == 0 && self.family == other.family
+    }
+
     /// Whether `address` is the source.
     #[must_use]
     #[inline]
