@@ -361,14 +361,14 @@ fn a_soft_limit_is_told_once_and_at_a_hard_limit_use_ends_at_either_end() {
             sa.limits = if sa.direction == Direction::Out { of } else { Limits::default() };
         });
         assert_eq!(tags(&receiver.opens(&limited.seals(&numbered(0, 8)))), [0, 1, 2, 3, 4]);
-        assert_eq!(limits(&limited), [hard, soft], "each once");
+        assert_eq!(limits(&limited), [soft, hard], "each once");
         assert_eq!((limited.dropped(DropReason::OutboundExpired), limited.drops()), (3, 3));
         add_up(&[&limited, &receiver]);
         let (mut sender, mut limited) = pair(THERE, |sa| {
             sa.limits = if sa.direction == Direction::In { of } else { Limits::default() };
         });
         assert_eq!(tags(&limited.opens(&sender.seals(&numbered(0, 8)))), [0, 1, 2, 3, 4]);
-        assert_eq!(limits(&limited), [hard, soft], "each once");
+        assert_eq!(limits(&limited), [soft, hard], "each once");
         assert_eq!((limited.dropped(DropReason::InboundExpired), limited.drops()), (3, 3));
         add_up(&[&sender, &limited]);
     }

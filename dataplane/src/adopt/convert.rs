@@ -18,7 +18,7 @@ use shm_protocol::selector::SelectorRecord;
 use super::build::BuildError;
 use crate::tables::hop::HopCell;
 use crate::tables::policy::{Action, Direction, Policy, Template};
-use crate::tables::sa::{Common, InboundSa, Limits, OutboundSa, SELECTORS};
+use crate::tables::sa::{Common, InboundSa, OutboundSa, SELECTORS, Volume};
 
 /// Returns the selector of a record; `None` only for one that mixes families, which a record cannot.
 pub(super) fn selector(record: &SelectorRecord) -> Option<Selector> {
@@ -70,6 +70,12 @@ fn algorithm(id: AlgorithmId) -> Algorithm {
 
 fn common(sa: &Sa, live: &Arc<Live>) -> Result<Common, BuildError> {
     let none = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+    let volume = Volume {
+        soft_octets: none(sa.limits.octets.soft()),
+        hard_octets: none(sa.limits.octets.hard()),
+        soft_packets: none(sa.limits.packets.soft()),
+        hard_packets: none(sa.limits.packets.hard()),
+    };
     // An empty list means any, so a selector that cannot be read must not just be left out.
     let selectors: Option<ArrayVec<_, SELECTORS>> = sa.selectors.iter().map(selector).collect();
     Ok(Common {
@@ -84,13 +90,8 @@ fn common(sa: &Sa, live: &Arc<Live>) -> Result<Common, BuildError> {
         salt: sa.keying.salt().expose(),
         esn: sa.esn,
         selectors: selectors.ok_or(BuildError::Families)?.into(),
-        limits: Limits {
-            soft_octets: none(sa.limits.octets.soft()),
-            hard_octets: none(sa.limits.octets.hard()),
-            soft_packets: none(sa.limits.packets.soft()),
-            hard_packets: none(sa.limits.packets.hard()),
-            hard_deadline_ns: none(sa.limits.deadline_ns.hard()),
-        },
+        hard_deadline_ns: none(sa.limits.deadline_ns.hard()),
+        volume: (volume != Volume::UNLIMITED).then(|| volume.into()),
         live: Part::record(live, sa.slot),
     })
 }

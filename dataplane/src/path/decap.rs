@@ -15,7 +15,7 @@ use super::known::{Look, entry, look};
 use super::lookup::{count_refused, window};
 use super::opening::{Openings, Positions};
 use super::shared::Notice;
-use super::usage::{self, Limited, Side};
+use super::usage::{self, Side};
 use crate::ports::{Buffer, Ports};
 use crate::tables::sa::InboundSa;
 
@@ -81,7 +81,7 @@ impl<'t, K> Run<'t, K> {
     ) where
         P::Buf: 'a,
     {
-        let (counts, places) = (self.sa.common.limits.counts(), ctx.flows.places());
+        let (counts, places) = (self.sa.common.volume.is_some(), ctx.flows.places());
         let (mut octets, mut accepted) = (0, 0);
         for ((packet, arrived), verdict) in packets {
             let taken_off = match verdict {
@@ -138,15 +138,9 @@ impl<'t, K> Run<'t, K> {
 #[inline(never)]
 fn admit<P: Ports, K>(ctx: &mut Context<'_, P, K>, sa: &InboundSa<K>, arrived: &Arrived) -> bool {
     let common = &sa.common;
-    let mut account = Limited::default();
-    let taken = account.take(Side::In, common, arrived.text_octets() as u64, ctx.now_ns);
-    if let Err(limit) = taken {
-        ctx.notice_once(Notice::Limit { slot: common.slot, uid: common.uid, limit });
-    }
-    for (slot, uid, limit) in account.passed() {
-        ctx.notice_once(Notice::Limit { slot, uid, limit });
-    }
-    taken.is_ok()
+    let (octets, now_ns) = (arrived.text_octets() as u64, ctx.now_ns);
+    let mut tell = |limit| ctx.notice_once(Notice::Limit { slot: common.slot, uid: common.uid, limit });
+    usage::take(Side::In, common, octets, now_ns, &mut tell).map_err(tell).is_ok()
 }
 
 /// Reads the flows of inner packets that go the long way.

@@ -17,7 +17,7 @@ use super::counters::Stage;
 use super::forward::ethertype;
 use super::sealing::{Leaving, Run, SealList};
 use super::shared::{Limit, Notice};
-use super::usage::{self, Limited, Side};
+use super::usage::{self, Side};
 use crate::ports::{Buffer, Ports};
 use crate::tables::sa::{Common, OutboundSa};
 
@@ -33,7 +33,7 @@ pub(super) fn encap<'a, 't, P: Ports, K>(
     let SealList { bufs, runs, spoilt } = sealing;
     let mut before = 0;
     for run in runs.iter_mut() {
-        if run.leaving.sa.common.limits.counts() {
+        if run.leaving.sa.common.volume.is_some() {
             admit(ctx, bufs, run, before);
         }
         number(ctx, bufs, run, before);
@@ -88,7 +88,7 @@ fn build_run<'a, 't, P: Ports, K>(
         }
     }
     run.unfinished |= sa.outer.is_finished_later() || longest > usize::from(mtu);
-    if packets > 0 && !sa.common.limits.counts() {
+    if packets > 0 && sa.common.volume.is_none() {
         usage::add(Side::Out, &sa.common.live, octets, packets, ctx.now_ns, !shared);
     }
 }
@@ -141,21 +141,19 @@ fn admit<'t, P: Ports, K>(
     let Leaving { sa, next, .. } = run.leaving;
     let mtu = ctx.tables.port(next.port()).map_or(0, |port| port.mtu);
     let (common, room, pad_to) = (&sa.common, sa.outer.room(), tfc_octets(sa, mtu));
-    let mut account = Limited::default();
     let mut at = before;
     for _ in 0..run.packets {
         let Some(buf) = bufs.get(at) else { break };
         let text_octets = room.layout(buf.data().len(), pad_to).map_or(0, |layout| layout.text_octets());
-        match account.take(Side::Out, common, text_octets as u64, ctx.now_ns) {
+        let now_ns = ctx.now_ns;
+        let tell = |limit| ctx.notice_once(Notice::Limit { slot: common.slot, uid: common.uid, limit });
+        match usage::take(Side::Out, common, text_octets as u64, now_ns, tell) {
             Ok(()) => at += 1,
             Err(limit) => {
                 let reason = spent(ctx, common, limit);
                 end(ctx, bufs, run, at, reason);
             }
         }
-    }
-    for (slot, uid, limit) in account.passed() {
-        ctx.notice_once(Notice::Limit { slot, uid, limit });
     }
 }
 

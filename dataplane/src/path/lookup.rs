@@ -70,7 +70,7 @@ fn find<'t, K>(
 fn look_up<'t, K>(tables: &'t Tables<K>, arrived: &Arrived, now_ns: u64) -> Result<Found<'t, K>, DropReason> {
     //= rfc4303#3.4.2
     let sa = tables.inbound(arrived.spi, &arrived.ends).ok_or(DropReason::UnknownSpi)?;
-    if sa.common.limits.hard_deadline_ns <= now_ns {
+    if sa.common.hard_deadline_ns <= now_ns {
         return Err(DropReason::InboundExpired);
     }
     Ok(Found { sa, replay: window(sa) })

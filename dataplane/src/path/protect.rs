@@ -97,7 +97,7 @@ fn verdict<'t, 'a, P: Ports, K: Send + Sync>(
 
 /// Returns the newest SA that may carry the packet.
 fn choose<'t, K>(sas: &'t [Arc<OutboundSa<K>>], flow: &FlowKey, now_ns: u64) -> Option<&'t OutboundSa<K>> {
-    sas.iter().map(Arc::as_ref).find(|sa| sa.common.limits.hard_deadline_ns > now_ns && sa.common.holds(flow))
+    sas.iter().map(Arc::as_ref).find(|sa| sa.common.hard_deadline_ns > now_ns && sa.common.holds(flow))
 }
 
 /// There is a policy and no SA for it: asks the IKE daemon for one.

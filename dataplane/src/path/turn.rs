@@ -69,7 +69,7 @@ impl<'t, K: Send + Sync> Turn<'t, K> {
                 let sa = sa?;
                 // The SA's time and its next hop change under a snapshot.
                 let next = sa.hop.next()?;
-                if next.port() != port || sa.common.limits.hard_deadline_ns <= ctx.now_ns {
+                if next.port() != port || sa.common.hard_deadline_ns <= ctx.now_ns {
                     return None;
                 }
                 let ours = spread || sa.common.owner(ctx.workers.len()) == ctx.me;

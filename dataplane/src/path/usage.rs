@@ -4,11 +4,10 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use arrayvec::ArrayVec;
 use shm_protocol::live::LiveRecord;
 
 use super::shared::Limit;
-use crate::tables::sa::{Common, Limits};
+use crate::tables::sa::{Common, Volume};
 
 /// Which counters of an SA's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,45 +57,37 @@ pub(super) fn add(side: Side, record: &LiveRecord, octets: u64, packets: u64, no
     counters.last_use_ns.store(now_ns, Relaxed);
 }
 
-/// Soft limits passed in one burst: slot, uid and which.
-type Passed = ArrayVec<(u32, u64, Limit), 8>;
-
-/// The account of packets whose SAs have limits to meet: each is decided by itself.
-#[derive(Default)]
-pub(super) struct Limited {
-    passed: Passed,
-}
-
-impl Limited {
-    /// Returns the soft limits that were passed.
-    pub(super) fn passed(self) -> Passed {
-        self.passed
+/// Accounts one packet of `octets` cipher text to an SA that has limits to meet; tells each soft limit that it passes.
+/// Errors: the hard limit that it would pass; it is not counted then.
+#[inline(never)]
+pub(super) fn take(
+    side: Side,
+    sa: &Common,
+    octets: u64,
+    now_ns: u64,
+    mut tell: impl FnMut(Limit),
+) -> Result<(), Limit> {
+    let counters = Counters::of(side, &sa.live);
+    let volume = sa.volume.as_deref().copied().unwrap_or(Volume::UNLIMITED);
+    let Volume { soft_octets, hard_octets, soft_packets, hard_packets } = volume;
+    let before_octets = counters.octets.fetch_add(octets, Relaxed);
+    let after_octets = before_octets.saturating_add(octets);
+    if after_octets > hard_octets {
+        counters.octets.fetch_sub(octets, Relaxed);
+        return Err(Limit::HardOctets);
     }
-
-    /// Accounts one packet of `octets` cipher text. Errors: the hard limit that it would pass; it is not counted then.
-    #[inline(never)]
-    pub(super) fn take(&mut self, side: Side, sa: &Common, octets: u64, now_ns: u64) -> Result<(), Limit> {
-        let counters = Counters::of(side, &sa.live);
-        let Limits { soft_octets, hard_octets, soft_packets, hard_packets, .. } = sa.limits;
-        let before_octets = counters.octets.fetch_add(octets, Relaxed);
-        let after_octets = before_octets.saturating_add(octets);
-        if after_octets > hard_octets {
-            counters.octets.fetch_sub(octets, Relaxed);
-            return Err(Limit::HardOctets);
-        }
-        let before_packets = counters.packets.fetch_add(1, Relaxed);
-        if before_packets >= hard_packets {
-            counters.packets.fetch_sub(1, Relaxed);
-            counters.octets.fetch_sub(octets, Relaxed);
-            return Err(Limit::HardPackets);
-        }
-        counters.last_use_ns.store(now_ns, Relaxed);
-        if before_octets < soft_octets && after_octets >= soft_octets {
-            let _ = self.passed.try_push((sa.slot, sa.uid, Limit::SoftOctets));
-        }
-        if before_packets < soft_packets && before_packets + 1 >= soft_packets {
-            let _ = self.passed.try_push((sa.slot, sa.uid, Limit::SoftPackets));
-        }
-        Ok(())
+    let before_packets = counters.packets.fetch_add(1, Relaxed);
+    if before_packets >= hard_packets {
+        counters.packets.fetch_sub(1, Relaxed);
+        counters.octets.fetch_sub(octets, Relaxed);
+        return Err(Limit::HardPackets);
     }
+    counters.last_use_ns.store(now_ns, Relaxed);
+    if before_octets < soft_octets && after_octets >= soft_octets {
+        tell(Limit::SoftOctets);
+    }
+    if before_packets < soft_packets && before_packets + 1 >= soft_packets {
+        tell(Limit::SoftPackets);
+    }
+    Ok(())
 }

@@ -79,15 +79,17 @@ pub struct Common {
     pub salt: [u8; 4],
     /// Whether sequence numbers have 64 bits.
     pub esn: bool,
-    /// Limits at which use stops or a replacement is asked for.
-    pub limits: Limits,
+    /// CLOCK_BOOTTIME nanoseconds from which the SA is not used; `u64::MAX` where it may be for ever.
+    pub hard_deadline_ns: u64,
+    /// Limits of octets and packets; most SAs have none.
+    pub volume: Option<Box<Volume>>,
     /// Counters in `live`.
     pub live: Part<LiveRecord>,
 }
 
-/// Limits of an SA; `u64::MAX` where there is none.
+/// Limits of what an SA carries, where it has any; `u64::MAX` for those it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct Volume {
     /// Octets after which the SA should be replaced.
     pub soft_octets: u64,
     /// Octets after which the SA is not used.
@@ -96,27 +98,12 @@ pub struct Limits {
     pub soft_packets: u64,
     /// Packets after which the SA is not used.
     pub hard_packets: u64,
-    /// CLOCK_BOOTTIME nanoseconds from which the SA is not used.
-    pub hard_deadline_ns: u64,
 }
 
-impl Limits {
+impl Volume {
     /// No limit at all.
-    pub const NONE: Self = Self {
-        soft_octets: u64::MAX,
-        hard_octets: u64::MAX,
-        soft_packets: u64::MAX,
-        hard_packets: u64::MAX,
-        hard_deadline_ns: u64::MAX,
-    };
-
-    /// Whether there is a limit of octets or packets.
-    #[must_use]
-    #[inline]
-    pub const fn counts(&self) -> bool {
-        let least = self.soft_octets & self.hard_octets & self.soft_packets & self.hard_packets;
-        least != u64::MAX
-    }
+    pub const UNLIMITED: Self =
+        Self { soft_octets: u64::MAX, hard_octets: u64::MAX, soft_packets: u64::MAX, hard_packets: u64::MAX };
 }
 
 impl Common {
