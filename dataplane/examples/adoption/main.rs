@@ -1,8 +1,9 @@
-//! Prints what adoption costs at scale: `adoption [PAIRS [one | own]]`, 100 000 pairs of SAs by default, all behind one
-//! `if_id` or each behind its own, every pair with a policy for each direction.
+//! Prints what adoption costs at scale: `adoption [PAIRS [one | own [full | load]]]`, 100 000 pairs of SAs by default, all
+//! behind one `if_id` or each behind its own, every pair with a policy for each direction.
 //!
-//! First a full segment, from attach until a worker sees all of it; then what the engine's process holds, and what a
-//! look-up of a policy costs; then changes one at a time, each from the bridge's commit until the worker sees it.
+//! First a full segment, from attach until a worker sees all of it, or a load while it goes on; then what the engine's
+//! process holds, and what a look-up of a policy costs; then changes one at a time, each from the bridge's commit until
+//! the worker sees it.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -19,9 +20,11 @@ use shm_protocol::live::Live;
 use shm_protocol::place::RuntimeDir;
 use shm_protocol::sad::{SadWriter, Transaction};
 
+mod heap;
 mod memory;
 mod records;
 
+use heap::Heap;
 use memory::Memory;
 use records::Site;
 
@@ -39,9 +42,10 @@ fn main() -> Result<()> {
     let pairs = words.first().map_or(Ok(100_000), |word| word.parse())?;
     let own = words.get(1).is_some_and(|word| word == "own");
     let site = Site { pairs, own };
-    match words.get(2) {
-        Some(dir) => fill(&RuntimeDir::open(dir.as_ref())?, site),
-        None => measure(site),
+    match (words.get(2).map(String::as_str), words.get(3)) {
+        (Some("fill"), Some(dir)) => fill(&RuntimeDir::open(dir.as_ref())?, site),
+        (Some("load"), _) => measure(site, true),
+        _ => measure(site, false),
     }
 }
 
@@ -62,35 +66,40 @@ fn open(dir: &RuntimeDir, site: Site) -> Result<SadWriter> {
     Ok(SadWriter::open(dir, site.pairs * 2 + 1000, DEADLINE)?)
 }
 
-fn measure(site: Site) -> Result<()> {
+fn measure(site: Site, while_it_loads: bool) -> Result<()> {
     let temp = tempfile::Builder::new().prefix("espalier-adoption-").tempdir_in("/dev/shm")?;
     let dir = RuntimeDir::open(temp.path())?;
     let live = std::sync::Arc::new(Live::attach_or_create(&dir)?);
     let mut instance = Transaction::new();
     instance.set_instance(live.instance());
     open(&dir, site)?.commit(&instance, DEADLINE)?;
-    let filled = std::process::Command::new(std::env::current_exe()?)
-        .arg(site.pairs.to_string())
-        .arg(if site.own { "own" } else { "one" })
-        .arg(temp.path())
-        .status()?;
-    if !filled.success() {
+    let fill = || {
+        std::process::Command::new(std::env::current_exe()?)
+            .args([site.pairs.to_string().as_str(), if site.own { "own" } else { "one" }, "fill"])
+            .arg(temp.path())
+            .spawn()
+    };
+    if !while_it_loads && !fill()?.wait()?.success() {
         return Err("the segment was not filled".into());
     }
     let crypto = std::sync::Arc::new(Crypto::new(Choice::Auto)?);
     println!("{} pairs of SAs, {} policies, {}", site.pairs, 3 * site.pairs, crypto.describe());
     sizes();
 
-    let before = Memory::now()?;
+    let (before, heap_before) = (Memory::now()?, Heap::now());
     let (publisher, mut workers) = publish::channel(Tables::new(site.topology()), 1);
     let mut adopter = Adopter::new(dir.clone(), live, crypto, site.topology(), publisher);
     let worker = workers.first_mut().ok_or("no worker")?;
     let mut longest = Duration::ZERO;
     let (start, cpu) = (Instant::now(), cpu_time()?);
+    let filling = if while_it_loads { Some(fill()?) } else { None };
     while worker.current().1.spd.len() < site.pairs as usize * 3 {
         let step = Instant::now();
         adopter.step(boottime_ns());
         longest = longest.max(step.elapsed());
+    }
+    if filling.is_some_and(|mut filling| !filling.wait().is_ok_and(|status| status.success())) {
+        return Err("the segment was not filled".into());
     }
     println!(
         "full segment: {:.3} s, {:.3} s of CPU time, longest step {longest:.1?}",
@@ -98,12 +107,23 @@ fn measure(site: Site) -> Result<()> {
         (cpu_time()? - cpu).as_secs_f64()
     );
     Memory::now()?.print_since(&before, site.pairs);
+    Heap::now().print_since(&heap_before, site.pairs);
 
     while adopter.step(boottime_ns()).more {
         let _ = worker.current();
     }
     look_ups(site, &adopter.snapshot())?;
-    let mut writer = open(&dir, site)?;
+    changes(&dir, site, &mut adopter, worker)
+}
+
+/// Changes one thing after the other.
+fn changes(
+    dir: &RuntimeDir,
+    site: Site,
+    adopter: &mut Adopter<Crypto>,
+    worker: &mut publish::Subscriber<Tables<crypto::Key>>,
+) -> Result<()> {
+    let mut writer = open(dir, site)?;
     for kind in records::Kind::ALL {
         let mut times = Vec::new();
         for number in 0..CHANGES {
