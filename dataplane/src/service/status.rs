@@ -46,6 +46,7 @@ fn line<K>(tables: &Tables<K>, all: &Tunnels, key: &Key, tunnel: &Tunnel, now_ns
     let interface = tables.derived.interfaces.get(&esp::IfId(key.if_id));
     let interface = interface.and_then(|id| tables.interface(*id));
     let totals = *all.totals_of_the_only_tunnel(key.if_id).unwrap_or(&tunnel.totals);
+    let rate = all.rate(tunnel);
     let last_ns = tunnel.last_packet_ns;
     TunnelLine {
         if_id: IfId(key.if_id),
@@ -60,10 +61,10 @@ fn line<K>(tables: &Tables<K>, all: &Tunnels, key: &Key, tunnel: &Tunnel, now_ns
         in_packets: totals.in_packets,
         out_octets: totals.out_octets,
         out_packets: totals.out_packets,
-        in_bits_per_second: tunnel.rate.in_bits,
-        in_packets_per_second: tunnel.rate.in_packets,
-        out_bits_per_second: tunnel.rate.out_bits,
-        out_packets_per_second: tunnel.rate.out_packets,
+        in_bits_per_second: rate.in_bits,
+        in_packets_per_second: rate.in_packets,
+        out_bits_per_second: rate.out_bits,
+        out_packets_per_second: rate.out_packets,
         mtu_octets: interface.and_then(|interface| interface.mtu),
         sas: Vec::new(),
         sa_count: tunnel.counts.iter().sum(),

@@ -46,10 +46,12 @@ pub(super) struct Tunnel {
     pub(super) since_ns: u64,
     pub(super) last_packet_ns: u64,
     pub(super) totals: Totals,
+    /// By how much they grew from the look before to the last one; in the middle of a look what they were.
+    grown: [u64; 4],
     pub(super) drops: u64,
-    pub(super) rate: Rate,
     seen: bool,
-    before: (u64, Totals),
+    /// Since the last look; what it has was not gained in that time.
+    new: bool,
 }
 
 /// Units: per second.
@@ -66,12 +68,15 @@ pub(super) struct Tunnels {
     dir: RuntimeDir,
     sad: Option<SadReader>,
     live: Option<LiveReader>,
-    tunnels: BTreeMap<Key, Tunnel>,
+    /// Apart from their keys, lest the map keep room for more of them than there are.
+    tunnels: BTreeMap<Key, Box<Tunnel>>,
     /// Totals per `if_id`; never falling.
     ids: BTreeMap<u32, Totals>,
     /// Tunnels per `if_id`.
     peers: BTreeMap<u32, usize>,
     sampled_ns: u64,
+    /// From the look before to the last one; 0 if there was none.
+    elapsed_ns: u64,
     /// Time until the next look.
     pause_ns: u64,
 }
@@ -79,12 +84,23 @@ pub(super) struct Tunnels {
 impl Tunnels {
     pub(super) fn new(dir: RuntimeDir) -> Self {
         let (tunnels, ids, peers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { dir, sad: None, live: None, tunnels, ids, peers, sampled_ns: 0, pause_ns: 0 }
+        Self { dir, sad: None, live: None, tunnels, ids, peers, sampled_ns: 0, elapsed_ns: 0, pause_ns: 0 }
     }
 
     /// Every tunnel at the last look.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Tunnel)> {
-        self.tunnels.iter()
+        self.tunnels.iter().map(|(key, tunnel)| (key, &**tunnel))
+    }
+
+    /// Returns what a tunnel carried of late.
+    pub(super) fn rate(&self, tunnel: &Tunnel) -> Rate {
+        let per_second = |count: u64| {
+            let count = u128::from(count) * 1_000_000_000;
+            u64::try_from(count / u128::from(self.elapsed_ns.max(1))).unwrap_or(u64::MAX)
+        };
+        let [in_octets, in_packets, out_octets, out_packets] = tunnel.grown.map(per_second);
+        let bits = |octets: u64| octets.saturating_mul(8);
+        Rate { in_bits: bits(in_octets), in_packets, out_bits: bits(out_octets), out_packets }
     }
 
     /// Totals of every `if_id`, deleted SAs included.
@@ -104,7 +120,7 @@ impl Tunnels {
 
     /// Makes the next look come at once.
     pub(super) fn look_again(&mut self) {
-        self.sampled_ns = 0;
+        self.pause_ns = 0;
     }
 
     /// Looks at every SA the workers use; not more often than every 100 ms, and for a tenth of the time at the most.
@@ -112,6 +128,7 @@ impl Tunnels {
         if self.sampled_ns != 0 && now_ns.saturating_sub(self.sampled_ns) < self.pause_ns {
             return;
         }
+        self.elapsed_ns = if self.sampled_ns == 0 { 0 } else { now_ns.saturating_sub(self.sampled_ns) };
         self.sampled_ns = now_ns;
         let begin = Instant::now();
         self.attach();
@@ -143,7 +160,7 @@ impl Tunnels {
     fn begin(&mut self) {
         for tunnel in self.tunnels.values_mut() {
             tunnel.seen = false;
-            tunnel.before = (tunnel.before.0, tunnel.totals);
+            tunnel.grown = directions(&tunnel.totals);
             tunnel.totals = Totals::default();
             tunnel.sas.clear();
             tunnel.counts = [0; 2];
@@ -168,26 +185,28 @@ impl Tunnels {
     }
 
     fn tunnel(&mut self, key: Key, now_ns: u64) -> &mut Tunnel {
-        let tunnel = self.tunnels.entry(key).or_insert_with(|| Tunnel {
-            local: None,
-            peer_port: None,
-            sas: ArrayVec::new(),
-            counts: [0; 2],
-            state: TunnelState::Down,
-            since_ns: now_ns,
-            last_packet_ns: 0,
-            totals: Totals::default(),
-            drops: 0,
-            rate: Rate::default(),
-            seen: false,
-            before: (now_ns, Totals::default()),
+        let tunnel = self.tunnels.entry(key).or_insert_with(|| {
+            Box::new(Tunnel {
+                local: None,
+                peer_port: None,
+                sas: ArrayVec::new(),
+                counts: [0; 2],
+                state: TunnelState::Down,
+                since_ns: now_ns,
+                last_packet_ns: 0,
+                totals: Totals::default(),
+                drops: 0,
+                grown: [0; 4],
+                seen: false,
+                new: true,
+            })
         });
         tunnel.seen = true;
         tunnel
     }
 
     fn add(&mut self, sa: &Common, direction: Direction, now_ns: u64) {
-        let usage = self.usage(sa, direction);
+        let usage = usage(sa, direction);
         let tunnel = self.tunnel(Key::of(sa, direction), now_ns);
         let _ = tunnel.sas.try_push(sa.slot);
         tunnel.counts[usize::from(direction == Direction::Out)] += 1;
@@ -204,18 +223,12 @@ impl Tunnels {
         *packets += usage.packets;
     }
 
-    fn usage(&self, sa: &Common, direction: Direction) -> Usage {
-        let named = Slot::new(sa.slot).zip(SaUid::new(sa.uid));
-        let usage = named.and_then(|(slot, uid)| self.live.as_ref()?.usage(slot, uid, direction).ok());
-        usage.unwrap_or_default()
-    }
-
     /// Describes the first few SAs of a tunnel, as they are now.
     pub(super) fn sas<K>(&self, tables: &Tables<K>, key: &Key, tunnel: &Tunnel, now_ns: u64) -> Vec<SaLine> {
         let sas = tunnel.sas.iter().filter_map(|slot| tables.sa(*slot));
         // A slot may have another tunnel's SA since the last look.
         let own = sas.filter(|(direction, sa)| Key::of(sa, *direction) == *key);
-        own.map(|(direction, sa)| self.line(sa, direction, &self.usage(sa, direction), now_ns)).collect()
+        own.map(|(direction, sa)| self.line(sa, direction, &usage(sa, direction), now_ns)).collect()
     }
 
     fn line(&self, sa: &Common, direction: Direction, usage: &Usage, now_ns: u64) -> SaLine {
@@ -284,20 +297,23 @@ impl Tunnel {
             self.state = state;
             self.since_ns = now_ns;
         }
-        let (before_ns, before) = self.before;
-        let elapsed_ns = now_ns.saturating_sub(before_ns);
-        let per_second = |now: u64, before: u64| {
-            let count = u128::from(now.saturating_sub(before)) * 1_000_000_000;
-            u64::try_from(count / u128::from(elapsed_ns.max(1))).unwrap_or(u64::MAX)
-        };
-        self.rate = Rate {
-            in_bits: per_second(self.totals.in_octets, before.in_octets).saturating_mul(8),
-            in_packets: per_second(self.totals.in_packets, before.in_packets),
-            out_bits: per_second(self.totals.out_octets, before.out_octets).saturating_mul(8),
-            out_packets: per_second(self.totals.out_packets, before.out_packets),
-        };
-        self.before.0 = now_ns;
+        let before = std::mem::take(&mut self.grown);
+        if !std::mem::take(&mut self.new) {
+            let now = directions(&self.totals);
+            self.grown = std::array::from_fn(|at| {
+                now.get(at).zip(before.get(at)).map_or(0, |(now, before)| now.saturating_sub(*before))
+            });
+        }
     }
+}
+
+/// Returns what an SA has used, out of the map that workers count in.
+fn usage(sa: &Common, direction: Direction) -> Usage {
+    SaUid::new(sa.uid).and_then(|uid| sa.live.usage(uid, direction)).unwrap_or_default()
+}
+
+fn directions(totals: &Totals) -> [u64; 4] {
+    [totals.in_octets, totals.in_packets, totals.out_octets, totals.out_packets]
 }
 
 fn algorithm(algorithm: AlgorithmId, esn: bool) -> String {

@@ -53,6 +53,35 @@ pub struct LiveReader {
     instance: InstanceId,
 }
 
+impl LiveRecord {
+    /// Reads what an SA has used so far, all but the bitmap; `None` when the record is not its own, or no more. Who has
+    /// the engine's map at hand needs no other, whose pages would count as memory once more.
+    #[must_use]
+    pub fn usage(&self, uid: SaUid, direction: Direction) -> Option<Usage> {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let (octets, packets, last_use_ns) = match direction {
+            Direction::In => (&self.in_octets, &self.in_packets, &self.in_last_use_ns),
+            Direction::Out => (&self.out_octets, &self.out_packets, &self.out_last_use_ns),
+        };
+        let before = load(&self.uid);
+        fence(Ordering::Acquire);
+        let usage = Usage {
+            octets: load(octets),
+            packets: load(packets),
+            last_use_ns: load(last_use_ns),
+            oseq: load(&self.next_seq),
+            iseq_top: load(&self.window_top),
+            bitmap: 0,
+            err_replay: load(&self.err_replay),
+            err_too_old: load(&self.err_too_old),
+            err_integrity: load(&self.err_integrity),
+            err_inner: load(&self.err_inner),
+        };
+        fence(Ordering::Acquire);
+        (before == uid.get() && load(&self.uid) == before).then_some(usage)
+    }
+}
+
 impl LiveReader {
     /// Maps the segment read-only.
     /// Errors: `Missing`, `OtherBoot`, `Version`, `Truncated`, `NotASegment`, `Header`, `System`.
@@ -93,26 +122,9 @@ impl LiveReader {
     /// Reads one SA's usage. Errors: `OtherSa` when the engine has not taken it up, or let it go meanwhile.
     pub fn usage(&self, slot: Slot, uid: SaUid, direction: Direction) -> Result<Usage, Error> {
         let record = self.owned(slot, uid)?;
-        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        let (octets, packets, last_use_ns) = match direction {
-            Direction::In => (&record.in_octets, &record.in_packets, &record.in_last_use_ns),
-            Direction::Out => (&record.out_octets, &record.out_packets, &record.out_last_use_ns),
-        };
-        let usage = Usage {
-            octets: load(octets),
-            packets: load(packets),
-            last_use_ns: load(last_use_ns),
-            oseq: load(&record.next_seq),
-            iseq_top: load(&record.window_top),
-            bitmap: self.bitmap(slot, record)?,
-            err_replay: load(&record.err_replay),
-            err_too_old: load(&record.err_too_old),
-            err_integrity: load(&record.err_integrity),
-            err_inner: load(&record.err_inner),
-        };
-        fence(Ordering::Acquire);
-        self.owned(slot, uid)?;
-        Ok(usage)
+        let bitmap = self.bitmap(slot, record)?;
+        let usage = record.usage(uid, direction).map(|usage| Usage { bitmap, ..usage });
+        usage.ok_or_else(|| Error::OtherSa { slot, uid, found: record.uid.load(Ordering::Relaxed) })
     }
 
     fn owned(&self, slot: Slot, uid: SaUid) -> Result<&LiveRecord, Error> {
