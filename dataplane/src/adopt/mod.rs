@@ -269,6 +269,10 @@ impl<S: KeySchedule> Adopter<S> {
                     self.todo.push_back(change);
                 }
             }
+            if self.todo.is_empty() && self.todo.capacity() > CHANGES_PER_STEP {
+                // A full scan names every slot there is, and may be the only one ever.
+                self.todo = VecDeque::new();
+            }
         } else if !self.tables.is_vacant() {
             // The SAs of `sad` run on another segment of counters.
             self.forget_all();
