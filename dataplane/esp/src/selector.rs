@@ -5,6 +5,10 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::wire::{Family, FlowKey, Proto};
 
+mod compact;
+
+pub use compact::Compact;
+
 /// An inclusive range of addresses of one family.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressRange {
@@ -157,9 +161,31 @@ pub struct Selector {
     family: Family,
     src: (Bits, Bits),
     dst: (Bits, Bits),
+    upper: Upper,
+}
+
+/// What a selector says of a packet beyond its addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Upper {
     proto: Option<Proto>,
     sport: PortRange,
     dport: PortRange,
+}
+
+impl Upper {
+    #[inline]
+    fn matches(&self, flow: &FlowKey) -> bool {
+        self.proto.is_none_or(|proto| proto == flow.proto) && self.fits_ports(flow)
+    }
+
+    #[inline]
+    const fn fits_ports(&self, flow: &FlowKey) -> bool {
+        //= rfc4301#7.3
+        if flow.fragment {
+            return self.sport.is_any() && self.dport.is_any();
+        }
+        self.sport.contains(flow.sport) && self.dport.contains(flow.dport)
+    }
 }
 
 impl Selector {
@@ -176,7 +202,7 @@ impl Selector {
         let proto = (proto.get() != 0).then_some(proto);
         let (family, ends) = (src.family, |range: AddressRange| (range.lo, range.hi));
         let (src, dst) = (family == dst.family).then_some((ends(src), ends(dst)))?;
-        Some(Self { family, src, dst, proto, sport, dport })
+        Some(Self { family, src, dst, upper: Upper { proto, sport, dport } })
     }
 
     /// Returns the selector of every packet of a family.
@@ -187,9 +213,7 @@ impl Selector {
             family,
             src: (lo, hi),
             dst: (lo, hi),
-            proto: None,
-            sport: PortRange::ANY,
-            dport: PortRange::ANY,
+            upper: Upper { proto: None, sport: PortRange::ANY, dport: PortRange::ANY },
         }
     }
 
@@ -203,10 +227,7 @@ impl Selector {
     #[must_use]
     #[inline]
     pub fn matches(&self, flow: &FlowKey) -> bool {
-        self.src().contains(&flow.src)
-            && self.dst().contains(&flow.dst)
-            && self.proto.is_none_or(|proto| proto == flow.proto)
-            && self.fits_ports(flow)
+        self.src().contains(&flow.src) && self.dst().contains(&flow.dst) && self.upper.matches(flow)
     }
 
     /// Returns the source range.
@@ -226,36 +247,27 @@ impl Selector {
     /// Returns the protocol; `None` means any.
     #[must_use]
     pub const fn proto(&self) -> Option<Proto> {
-        self.proto
+        self.upper.proto
     }
 
     /// Returns the source ports, or ICMP types.
     #[must_use]
     pub const fn sport(&self) -> PortRange {
-        self.sport
+        self.upper.sport
     }
 
     /// Returns the destination ports, or ICMP codes.
     #[must_use]
     pub const fn dport(&self) -> PortRange {
-        self.dport
+        self.upper.dport
     }
 
     /// Returns a rank by which the narrower of two overlapping selectors of equal priority goes first; larger is narrower.
     #[must_use]
     pub const fn specificity(&self) -> u32 {
         let addresses = 4 * (self.src().specificity_bits() + self.dst().specificity_bits());
-        let ports = !self.sport.is_any() as u32 + !self.dport.is_any() as u32;
-        addresses + ports + self.proto.is_some() as u32
-    }
-
-    #[inline]
-    const fn fits_ports(&self, flow: &FlowKey) -> bool {
-        //= rfc4301#7.3
-        if flow.fragment {
-            return self.sport.is_any() && self.dport.is_any();
-        }
-        self.sport.contains(flow.sport) && self.dport.contains(flow.dport)
+        let ports = !self.upper.sport.is_any() as u32 + !self.upper.dport.is_any() as u32;
+        addresses + ports + self.upper.proto.is_some() as u32
     }
 }
 
@@ -264,9 +276,9 @@ impl fmt::Debug for Selector {
         f.debug_struct("Selector")
             .field("src", &self.src())
             .field("dst", &self.dst())
-            .field("proto", &self.proto)
-            .field("sport", &self.sport)
-            .field("dport", &self.dport)
+            .field("proto", &self.upper.proto)
+            .field("sport", &self.upper.sport)
+            .field("dport", &self.upper.dport)
             .finish()
     }
 }

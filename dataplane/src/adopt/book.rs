@@ -28,15 +28,15 @@ struct Entry<K> {
 }
 
 impl<K> Entry<K> {
-    fn template(&self) -> Option<&Template> {
+    fn template(&self) -> Option<Template> {
         match &self.policy.action {
-            Action::Protect(template, _) => Some(template),
+            Action::Protect(wanted, _) => Some(wanted.template()),
             Action::Pass | Action::Discard => None,
         }
     }
 
     /// Returns what an SA finds it by, if it asks for one.
-    fn asking(&self) -> Option<Asking<'_>> {
+    fn asking(&self) -> Option<Asking> {
         let outbound = self.direction == Direction::Out;
         let (slot, if_id, host) = (self.policy.slot, self.if_id, self.host());
         self.template().map(|template| Asking { slot, outbound, if_id, template, host })
@@ -172,12 +172,13 @@ impl<K> Book<K> {
         for slot in std::mem::take(&mut self.stale) {
             let Some(entry) = self.policies.get_mut(slot) else { continue };
             let Some(asking) = entry.asking() else { continue };
-            let sas = fitting(self.index.serving(&asking), asking.template, &entry.policy, tables);
-            let action = Action::Protect(*asking.template, sas.into());
+            let sas = fitting(self.index.serving(&asking), &asking.template, &entry.policy, tables);
+            let action = Action::Protect(asking.template.into(), sas.into());
             if let Some(own) = Arc::get_mut(&mut entry.policy) {
                 own.action = action;
             } else {
-                let Policy { selector, priority, order, .. } = *entry.policy;
+                let Policy { ref selector, priority, order, .. } = *entry.policy;
+                let selector = selector.clone();
                 let new = Arc::new(Policy { slot, selector, priority, order, action });
                 let old = std::mem::replace(&mut entry.policy, new);
                 tables.spd.remove(entry.if_id, entry.direction, &old);
@@ -196,7 +197,8 @@ fn fitting<K>(
     tables: &Tables<K>,
 ) -> Vec<Arc<OutboundSa<K>>> {
     let sas = found.into_iter().filter_map(|slot| tables.outbound.get(slot));
-    let fits = |sa: &&Arc<OutboundSa<K>>| template.fits(&sa.common) && sa.common.meets(&policy.selector);
+    let selector = policy.selector.selector();
+    let fits = |sa: &&Arc<OutboundSa<K>>| template.fits(&sa.common) && sa.common.meets(&selector);
     let mut fitting: Vec<_> = sas.filter(fits).cloned().collect();
     fitting.sort_by_key(|sa| std::cmp::Reverse((sa.order, sa.common.slot)));
     fitting
@@ -232,8 +234,8 @@ fn touch(epochs: &mut Epochs, host: Option<Host>) {
 
 /// Whether two policies at one slot differ in nothing but their SAs.
 fn same<K>(one: &Entry<K>, other: &Entry<K>) -> bool {
-    let terms = |entry: &Entry<K>| (entry.if_id, entry.direction, entry.template().copied());
-    let place = |policy: &Policy<K>| (policy.selector, policy.priority, policy.order);
+    let terms = |entry: &Entry<K>| (entry.if_id, entry.direction, entry.template());
+    let place = |policy: &Policy<K>| (policy.selector.selector(), policy.priority, policy.order);
     terms(one) == terms(other)
         && place(&one.policy) == place(&other.policy)
         && std::mem::discriminant(&one.policy.action) == std::mem::discriminant(&other.policy.action)

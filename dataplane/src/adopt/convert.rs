@@ -48,10 +48,10 @@ pub(super) fn policy<K>(slot: u32, record: &PolicyRecord) -> Option<Policy<K>> {
         RecordAction::Protect(template) => {
             let spi = template.spi.map(|spi| Spi(spi.0));
             let template = Template { src: template.src, dst: template.dst, reqid: template.reqid, spi };
-            Action::Protect(template, Vec::new().into())
+            Action::Protect(template.into(), Vec::new().into())
         }
     };
-    let selector = selector(&record.selector)?;
+    let selector = selector(&record.selector)?.into();
     Some(Policy { slot, selector, priority: record.priority, order: record.order, action })
 }
 

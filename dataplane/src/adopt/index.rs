@@ -31,11 +31,11 @@ pub(super) struct Traits {
 
 /// A policy that asks for protection, as an SA finds it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asking<'a> {
+pub(super) struct Asking {
     pub(super) slot: u32,
     pub(super) outbound: bool,
     pub(super) if_id: IfId,
-    pub(super) template: &'a Template,
+    pub(super) template: Template,
     /// The remote host it is about, if it is about one.
     pub(super) host: Option<Host>,
 }
@@ -78,23 +78,23 @@ impl Index {
         [Some((sa.src, sa.dst)), None].map(|ends| self.key(sa.outbound, sa.if_id, ends))
     }
 
-    fn place(&self, policy: &Asking<'_>) -> (u64, PolicyPlace) {
+    fn place(&self, policy: &Asking) -> (u64, PolicyPlace) {
         let Asking { slot, outbound, if_id, template, host } = *policy;
-        (self.key_with(outbound, if_id, ends(template), template.reqid), (host, slot))
+        (self.key_with(outbound, if_id, ends(&template), template.reqid), (host, slot))
     }
 
     /// Notes a policy.
-    pub(super) fn put_policy(&mut self, policy: &Asking<'_>) {
+    pub(super) fn put_policy(&mut self, policy: &Asking) {
         let (key, place) = self.place(policy);
         self.policies.insert(key, place);
-        self.open_policies += usize::from(ends(policy.template).is_none());
+        self.open_policies += usize::from(ends(&policy.template).is_none());
     }
 
     /// Forgets a policy that was noted.
-    pub(super) fn remove_policy(&mut self, policy: &Asking<'_>) {
+    pub(super) fn remove_policy(&mut self, policy: &Asking) {
         let (key, place) = self.place(policy);
         self.policies.remove(key, &place);
-        self.open_policies -= usize::from(ends(policy.template).is_none());
+        self.open_policies -= usize::from(ends(&policy.template).is_none());
     }
 
     /// Notes an outbound SA.
@@ -129,8 +129,8 @@ impl Index {
     }
 
     /// Returns the slots of the outbound SAs that may serve a policy, each once.
-    pub(super) fn serving(&self, policy: &Asking<'_>) -> Vec<u32> {
-        let key = self.key(policy.outbound, policy.if_id, ends(policy.template));
+    pub(super) fn serving(&self, policy: &Asking) -> Vec<u32> {
+        let key = self.key(policy.outbound, policy.if_id, ends(&policy.template));
         let reqid = policy.template.reqid;
         let (least, most) = if reqid == ANY_REQID { (0, u32::MAX) } else { (reqid, reqid) };
         let of = |host| self.sas.range(key, (host, least, 0)..=(host, most, u32::MAX));

@@ -149,7 +149,8 @@ impl<K> Groups<K> {
 
     /// Adds a policy.
     pub(super) fn insert(&mut self, policy: Arc<Policy<K>>) {
-        let shape = Fields::shape(&policy.selector);
+        let selector = policy.selector.selector();
+        let shape = Fields::shape(&selector);
         let groups = self.family_mut(policy.family());
         let at = groups.iter().position(|group| group.shape == shape);
         let mut group = at.map_or_else(
@@ -157,7 +158,7 @@ impl<K> Groups<K> {
             |at| groups.remove(at),
         );
         group.least_priority = group.least_priority.min(policy.priority);
-        let hash = Fields::first(&policy.selector).hash(&shape);
+        let hash = Fields::first(&selector).hash(&shape);
         group.policies.insert(hash, Arc::clone(&policy), |other| other.compare(&policy).is_gt());
         let at = groups.partition_point(|other| other.least_priority <= group.least_priority);
         groups.insert(at, group);
@@ -165,11 +166,12 @@ impl<K> Groups<K> {
 
     /// Takes a policy out, told by its slot.
     pub(super) fn remove(&mut self, policy: &Policy<K>) -> Option<Arc<Policy<K>>> {
-        let shape = Fields::shape(&policy.selector);
+        let selector = policy.selector.selector();
+        let shape = Fields::shape(&selector);
         let groups = self.family_mut(policy.family());
         let at = groups.iter().position(|group| group.shape == shape)?;
         let group = groups.get_mut(at)?;
-        let hash = Fields::first(&policy.selector).hash(&shape);
+        let hash = Fields::first(&selector).hash(&shape);
         let removed = group.policies.remove(hash, |other| other.slot == policy.slot);
         if group.policies.is_empty() {
             groups.remove(at);

@@ -1,12 +1,13 @@
 //! A policy: which packets, in which order among the others, and what happens to them (RFC 4301 section 4.4.1).
 
 use std::cmp::Ordering;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Deref;
 use std::sync::Arc;
 
+use esp::Spi;
+use esp::selector::Compact;
 use esp::wire::Family;
-use esp::{Selector, Spi};
 
 use super::sa::{Common, InboundSa, OutboundSa};
 
@@ -52,6 +53,53 @@ impl Template {
     }
 }
 
+/// A template as policies keep it: nearly all name two IPv4 addresses and no SPI, which takes a third of the octets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted(Kind);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    V4 { src: Ipv4Addr, dst: Ipv4Addr, reqid: u32 },
+    Other(Box<Template>),
+}
+
+impl Wanted {
+    /// Returns the template.
+    #[must_use]
+    pub fn template(&self) -> Template {
+        match &self.0 {
+            Kind::V4 { src, dst, reqid } => {
+                Template { src: (*src).into(), dst: (*dst).into(), reqid: *reqid, spi: None }
+            }
+            Kind::Other(template) => **template,
+        }
+    }
+
+    /// As [`Template::fits`].
+    #[must_use]
+    #[inline]
+    pub fn fits(&self, sa: &Common) -> bool {
+        match &self.0 {
+            Kind::V4 { src, dst, reqid } => {
+                let address = |wanted: &Ipv4Addr, has: IpAddr| wanted.is_unspecified() || has == *wanted;
+                (*reqid == 0 || *reqid == sa.reqid) && address(src, sa.src) && address(dst, sa.dst)
+            }
+            Kind::Other(template) => template.fits(sa),
+        }
+    }
+}
+
+impl From<Template> for Wanted {
+    fn from(template: Template) -> Self {
+        Self(match template {
+            Template { src: IpAddr::V4(src), dst: IpAddr::V4(dst), reqid, spi: None } => {
+                Kind::V4 { src, dst, reqid }
+            }
+            other => Kind::Other(Box::new(other)),
+        })
+    }
+}
+
 /// The SAs that serve a policy, newest first; a single one is reached without another load.
 #[derive(Debug)]
 pub enum Serving<K> {
@@ -89,7 +137,7 @@ impl<K> Deref for Serving<K> {
 #[derive(Debug)]
 pub enum Action<K> {
     /// They are protected by an SA that fits the template; for direction out the SAs that do, newest first.
-    Protect(Template, Serving<K>),
+    Protect(Wanted, Serving<K>),
     /// They pass in clear.
     Pass,
     /// They are dropped.
@@ -102,7 +150,7 @@ pub struct Policy<K> {
     /// Slot in the segment.
     pub slot: u32,
     /// Which packets it is about, in the direction they flow.
-    pub selector: Selector,
+    pub selector: Compact,
     /// Lower comes first.
     pub priority: u32,
     /// Position in time; among equals the older policy comes first.
@@ -116,7 +164,8 @@ impl<K> Policy<K> {
     /// selector, then the older policy.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Ordering {
-        let narrower = || other.selector.specificity().cmp(&self.selector.specificity());
+        let rank = |policy: &Self| policy.selector.selector().specificity();
+        let narrower = || rank(other).cmp(&rank(self));
         let older = || (self.order, self.slot).cmp(&(other.order, other.slot));
         self.priority.cmp(&other.priority).then_with(narrower).then_with(older)
     }
@@ -125,7 +174,7 @@ impl<K> Policy<K> {
     #[must_use]
     pub fn admits(&self, sa: &InboundSa<K>) -> bool {
         match &self.action {
-            Action::Protect(template, _) => template.fits(&sa.common),
+            Action::Protect(wanted, _) => wanted.fits(&sa.common),
             Action::Pass | Action::Discard => false,
         }
     }
@@ -134,15 +183,15 @@ impl<K> Policy<K> {
     #[must_use]
     pub fn remote(&self, direction: Direction) -> Option<IpAddr> {
         let range = match direction {
-            Direction::Out => self.selector.dst(),
-            Direction::In | Direction::Fwd => self.selector.src(),
+            Direction::Out => self.selector.selector().dst(),
+            Direction::In | Direction::Fwd => self.selector.selector().src(),
         };
         (range.lo() == range.hi()).then(|| range.lo())
     }
 
     /// Returns the family of its packets.
     #[must_use]
-    pub const fn family(&self) -> Family {
-        self.selector.src().family()
+    pub fn family(&self) -> Family {
+        self.selector.selector().src().family()
     }
 }

@@ -63,7 +63,7 @@ fn flow() -> impl Strategy<Value = FlowKey> {
 }
 
 fn policy(slot: u32, selector: Selector, priority: u32, order: u64) -> Arc<Policy<()>> {
-    Arc::new(Policy { slot, selector, priority, order, action: Action::Pass })
+    Arc::new(Policy { slot, selector: selector.into(), priority, order, action: Action::Pass })
 }
 
 type Plain = Vec<(IfId, Direction, Arc<Policy<()>>)>;
@@ -77,7 +77,7 @@ fn first<'a>(
     let of_set = plain.iter().filter(|(id, of, _)| (*id, *of) == (if_id, direction));
     let matching = of_set.map(|(.., policy)| policy).filter(|policy| policy.selector.matches(flow));
     matching.min_by_key(|policy| {
-        let specificity = policy.selector.specificity();
+        let specificity = policy.selector.selector().specificity();
         (policy.priority, std::cmp::Reverse(specificity), policy.order, policy.slot)
     })
 }

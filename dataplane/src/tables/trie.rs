@@ -12,8 +12,9 @@ const STEP_BITS: u32 = 5;
 const WIDTH: usize = 1 << STEP_BITS;
 /// Branches on the way to a leaf at most: by then every bit of the hash is used up.
 const MOST_BRANCHES: u32 = u64::BITS.div_ceil(STEP_BITS);
-/// Values a leaf may hold before it is split, unless they all have one hash.
-const LEAF: usize = 8;
+/// Values a leaf may hold before it is split, unless they all have one hash: half as many as a branch has room for, lest
+/// it be nearly empty when a leaf has just become one.
+const LEAF: usize = 16;
 
 #[derive(Clone, Debug)]
 struct Entry<V> {

@@ -151,13 +151,13 @@ fn back(flow: &FlowKey) -> FlowKey {
 fn said(tables: &Tables<crypto::Key>, if_id: IfId, direction: Direction, flow: &FlowKey) -> String {
     let policy = tables.spd.lookup(if_id, direction, flow).map(|policy| {
         let (template, sas) = match &policy.action {
-            Action::Protect(template, sas) => (Some(*template), &sas[..]),
+            Action::Protect(wanted, sas) => (Some(wanted.template()), &sas[..]),
             Action::Pass | Action::Discard => (None, &[][..]),
         };
         let out: Vec<_> = sas.iter().filter(|sa| sa.common.holds(flow)).map(Arc::as_ptr).collect();
         let inbound = tables.inbound.iter().filter(|sa| sa.common.if_id == if_id && policy.admits(sa));
         let inbound: Vec<_> = inbound.filter(|sa| sa.common.holds(flow)).map(Arc::as_ptr).collect();
-        (policy.slot, policy.selector, policy.priority, template, out, inbound)
+        (policy.slot, policy.selector.selector(), policy.priority, template, out, inbound)
     });
     format!("{policy:?} {:?}", tables.derived.fib.lookup(flow.dst))
 }
@@ -186,11 +186,11 @@ fn compare(one: &Snapshot, other: &Snapshot) -> Result<usize, TestCaseError> {
 /// Each policy that asks for protection on the way out lists the SAs that can serve it, newest first, and no others.
 fn complete(tables: &Snapshot) -> Result<(), TestCaseError> {
     for (if_id, direction, policy) in tables.spd.iter() {
-        let Action::Protect(template, sas) = &policy.action else { continue };
+        let Action::Protect(wanted, sas) = &policy.action else { continue };
         let serves = |sa: &&Arc<_>| {
             let sa: &OutboundSa<crypto::Key> = sa;
             let common = &sa.common;
-            common.if_id == if_id && template.fits(common) && common.meets(&policy.selector)
+            common.if_id == if_id && wanted.fits(common) && common.meets(&policy.selector.selector())
         };
         let out = direction == Direction::Out;
         let mut expected: Vec<_> = tables.outbound.iter().filter(|sa| out && serves(sa)).collect();
