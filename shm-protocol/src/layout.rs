@@ -27,10 +27,12 @@ pub(crate) const LIVE_MAGIC: u64 = u64::from_le_bytes(*b"ESPAlive");
 
 /// Length of either header. Units: octets.
 pub(crate) const HEADER_OCTETS: u32 = 4096;
-/// Length of an SA record. Units: octets.
-pub(crate) const SA_OCTETS: u32 = 640;
+/// Length of an SA record without the selectors behind the first. Units: octets.
+pub(crate) const SA_OCTETS: u32 = 384;
+/// Length of what an SA record goes on with where there are more selectors than one. Units: octets.
+pub(crate) const SA_MORE_OCTETS: u32 = 256;
 /// Length of a policy record. Units: octets.
-pub(crate) const POLICY_OCTETS: u32 = 256;
+pub(crate) const POLICY_OCTETS: u32 = 192;
 /// Length of a redo entry: two words and a record without its sequence word. Units: octets.
 pub(crate) const REDO_ENTRY_OCTETS: u32 = 656;
 /// Length of a change ring entry. Units: octets.
@@ -59,8 +61,10 @@ pub(crate) mod sad {
     pub(crate) const RECORDS: u64 = 0x20_0000;
     /// Policy records.
     pub(crate) const POLICIES: u64 = RECORDS + SA_SLOTS as u64 * SA_OCTETS as u64;
+    /// What SA records go on with.
+    pub(crate) const MORE: u64 = POLICIES + POLICY_SLOTS as u64 * POLICY_OCTETS as u64;
     /// End of the file.
-    pub(crate) const END: u64 = POLICIES + POLICY_SLOTS as u64 * POLICY_OCTETS as u64;
+    pub(crate) const END: u64 = MORE + SA_SLOTS as u64 * SA_MORE_OCTETS as u64;
 }
 
 /// Where the regions of a new `live` begin. Units: octets.
@@ -84,7 +88,9 @@ const _: () = {
     assert!(live::EVENTS + ((EVENT_OCTETS as u64) << EVENTS_LOG2) <= live::TOTALS);
     assert!(live::TOTALS + ((size_of::<TotalsRecord>() as u64) << TOTALS_LOG2) <= live::RECORDS);
     assert!(size_of::<Prefix>() == 128 && size_of::<SadHeader>() == 320 && size_of::<LiveHeader>() == 320);
-    assert!(size_of::<SaImage>() == SA_OCTETS as usize && size_of::<PolicyImage>() == POLICY_OCTETS as usize);
+    assert!(std::mem::offset_of!(SaImage, more_selectors) == SA_OCTETS as usize);
+    assert!(size_of::<SaImage>() == (SA_OCTETS + SA_MORE_OCTETS) as usize);
+    assert!(size_of::<PolicyImage>() == POLICY_OCTETS as usize);
     assert!(size_of::<crate::live::LiveRecord>() == LIVE_OCTETS as usize);
     // 2 MiB, so that the files fit hugetlbfs.
     assert!(sad::END.is_multiple_of(0x20_0000) && live::END.is_multiple_of(0x20_0000));
@@ -129,7 +135,9 @@ pub(crate) struct SadHeader {
     pub(crate) policy_used: AtomicU32,
     pub(crate) redo_entry_octets: AtomicU32,
     pub(crate) ring_entries_log2: AtomicU32,
-    pub(crate) spare_line: [AtomicU64; 4],
+    pub(crate) more_offset: AtomicU64,
+    pub(crate) more_octets: AtomicU32,
+    pub(crate) spare_line: [AtomicU32; 5],
     pub(crate) generation: AtomicU64,
     pub(crate) ring_head: AtomicU64,
     pub(crate) spare_generation: [AtomicU64; 6],
@@ -244,8 +252,11 @@ pub(crate) struct SaImage {
     pub(crate) initial_iseq_top: u64,
     pub(crate) freed_ns: u64,
     pub(crate) last_high: [u16; 16],
-    pub(crate) selectors: [SelectorImage; 4],
-    pub(crate) spare: [u8; 64],
+    pub(crate) selector: SelectorImage,
+    pub(crate) spare: [u8; 36],
+    // The rest stands in a region of its own, which has no memory where it is not needed.
+    pub(crate) more_selectors: [SelectorImage; 3],
+    pub(crate) more_spare: [u8; 28],
 }
 
 /// A policy record as octets.
@@ -273,7 +284,7 @@ pub(crate) struct PolicyImage {
     pub(crate) mark_value: u32,
     pub(crate) mark_mask: u32,
     pub(crate) selector: SelectorImage,
-    pub(crate) spare: [u8; 80],
+    pub(crate) spare: [u8; 16],
 }
 
 #[cfg(test)]
@@ -323,8 +334,8 @@ mod tests {
         });
         table!(SadHeader {
             fixed, instance, writer_pid, reserved, file_octets, regions, capacity, policy_capacity,
-            sa_count, policy_count, sa_used, policy_used, redo_entry_octets, ring_entries_log2, spare_line,
-            generation, ring_head, spare_generation, redo_state, redo_count, redo_generation,
+            sa_count, policy_count, sa_used, policy_used, redo_entry_octets, ring_entries_log2, more_offset,
+            more_octets, spare_line, generation, ring_head, spare_generation, redo_state, redo_count, redo_generation,
             redo_ring_head, redo_sa_count, redo_policy_count, redo_sa_used, redo_policy_used, redo_instance,
             spare_redo
         });
@@ -333,8 +344,8 @@ mod tests {
             flags, spi, if_id, reqid, owner, uid, generation, replay_window_pkts, encap_sport, encap_dport,
             src, dst, key, salt, tfc_pad, mark_value, mark_mask, set_mark_value, set_mark_mask, cpu,
             reserved, installed_ns, soft_deadline_ns, hard_deadline_ns, soft_octets, hard_octets,
-            soft_packets, hard_packets, initial_oseq, initial_iseq_top, freed_ns, last_high, selectors,
-            spare
+            soft_packets, hard_packets, initial_oseq, initial_iseq_top, freed_ns, last_high, selector,
+            spare, more_selectors, more_spare
         });
         table!(SelectorImage {
             family, proto, reserved, sport_lo, sport_hi, dport_lo, dport_hi, src_lo, src_hi, dst_lo, dst_hi
@@ -365,7 +376,7 @@ mod tests {
         let regions = |heading| -> Vec<u64> {
             rows(heading).iter().map(|row| u64::from_str_radix(&row[1][2..], 16).unwrap()).collect()
         };
-        let expected = [0, sad::REDO, sad::RING, sad::RECORDS, sad::POLICIES, sad::END];
+        let expected = [0, sad::REDO, sad::RING, sad::RECORDS, sad::POLICIES, sad::MORE, sad::END];
         assert_eq!(regions("Regions of `sad`"), expected);
         let expected = [0, live::EVENTS, live::TOTALS, live::RECORDS, live::ARENA, live::END];
         assert_eq!(regions("Regions of `live`"), expected);

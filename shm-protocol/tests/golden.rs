@@ -20,8 +20,8 @@ use shm_protocol::sa::{Direction, Initial, Larval, Occupant};
 use shm_protocol::sad::{Change, Changes, SadReader, SadWriter, Transaction};
 
 /// Ranges of each file that the content below touches.
-const SAD_RANGES: [(u64, usize); 4] =
-    [(0, 0x3_0000), (0x4_0000, 256), (0x20_0000, 8 * 640), (0x2820_0000, 8 * 256)];
+const SAD_RANGES: [(u64, usize); 5] =
+    [(0, 0x3_0000), (0x4_0000, 256), (0x20_0000, 8 * 384), (0x1820_0000, 8 * 192), (0x3020_0000, 8 * 256)];
 const LIVE_RANGES: [(u64, usize); 5] =
     [(0, 4096), (0x1_0000, 512), (0x10_0000, 512), (0x420_0000, 8 * 512), (0x2420_0000, 4096)];
 const LINE: usize = 32;
@@ -139,7 +139,7 @@ fn restore(dir: &RuntimeDir, name: &str, octets: u64, ranges: &[(u64, usize)], l
 #[test]
 fn a_sad_of_every_release_is_opened() {
     let (_temp, dir) = runtime();
-    restore(&dir, "sad", 0x4820_0000, &SAD_RANGES, &std::fs::read_to_string(golden("sad-1.0.txt")).unwrap());
+    restore(&dir, "sad", 0x4020_0000, &SAD_RANGES, &std::fs::read_to_string(golden("sad-1.0.txt")).unwrap());
     let reader = SadReader::attach(&dir).unwrap();
     assert_eq!(reader.generation(), Generation(2));
     for slot in 1..6 {

@@ -7,7 +7,7 @@ mod common;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{DEADLINE, is_whole, policy, runtime, sa};
+use common::{DEADLINE, is_whole, policy, runtime, sa, selector};
 use proptest::prelude::*;
 use shm_protocol::Error;
 use shm_protocol::ids::{Generation, InstanceId, Owner, PolicySlot, Slot, Spi};
@@ -71,7 +71,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn a_record_of_any_octets_is_read_or_refused_without_panic(at in 8u64..640, octets in any::<[u8; 16]>()) {
+    fn a_record_of_any_octets_is_read_or_refused_without_panic(at in 8u64..384, octets in any::<[u8; 16]>()) {
         thread_local! {
             static SEGMENT: (tempfile::TempDir, RuntimeDir, SadReader) = {
                 let (temp, dir) = runtime();
@@ -81,7 +81,7 @@ proptest! {
             };
         }
         SEGMENT.with(|(_, dir, reader)| {
-            let record = 0x20_0000 + 5 * 640;
+            let record = 0x20_0000 + 5 * 384;
             patch(dir, record + at, &octets);
             match reader.sa(Slot::new(5).unwrap()) {
                 Ok(_) | Err(Error::SaField { .. }) => {}
@@ -263,9 +263,9 @@ fn a_segment_that_is_not_ours_is_refused_in_one_line() {
     patch(&dir, 32, &1u64.to_le_bytes());
     assert!(matches!(refused(&dir), Error::Version { features: 1, .. }));
     patch(&dir, 32, &0u64.to_le_bytes());
-    patch(&dir, 20, &632u32.to_le_bytes());
-    assert!(matches!(refused(&dir), Error::Header { field: "record_octets", value: 632, .. }));
-    patch(&dir, 20, &640u32.to_le_bytes());
+    patch(&dir, 20, &376u32.to_le_bytes());
+    assert!(matches!(refused(&dir), Error::Header { field: "record_octets", value: 376, .. }));
+    patch(&dir, 20, &384u32.to_le_bytes());
     patch(&dir, 112, &u64::MAX.to_le_bytes());
     assert!(matches!(refused(&dir), Error::Header { field: "record_offset", .. }));
     patch(&dir, 112, &0x20_0000u64.to_le_bytes());
@@ -296,18 +296,38 @@ fn a_segment_of_another_boot_counts_as_empty() {
 }
 
 #[test]
+fn an_sa_has_as_many_selectors_as_it_last_got_and_memory_for_more_than_one_only_then() {
+    let (_temp, dir) = runtime();
+    let mut writer = writer(&dir);
+    let blocks = || std::os::unix::fs::MetadataExt::blocks(&dir.path().join("sad").metadata().unwrap());
+    let with = |count: u64, seed: u64| {
+        let selectors = (0..count).map(|at| selector(seed + at)).collect();
+        Sa { selectors, ..sa(7, 3) }
+    };
+    put(&mut writer, &[with(0, 1)]);
+    let least = blocks();
+    for (count, seed, more) in [(1, 10, false), (4, 20, true), (1, 30, true), (0, 40, true), (3, 50, true)] {
+        put(&mut writer, &[with(count, seed)]);
+        assert_eq!(read(writer.reader(), 7), Some(with(count, seed)), "{count} selectors");
+        assert_eq!(blocks() > least, more, "{count} selectors");
+    }
+}
+
+#[test]
 fn a_segment_with_longer_records_of_a_newer_minor_version_is_read_and_written() {
     let (_temp, dir) = runtime();
     drop(writer(&dir));
     let (sa_octets, policy_octets) = (704u64, 320u64);
     let policies = 0x20_0000 + (sa_octets << 20);
-    let end = policies + (policy_octets << 21);
+    let more = policies + (policy_octets << 21);
+    let end = more + (256 << 20);
     std::fs::OpenOptions::new().write(true).open(dir.path().join("sad")).unwrap().set_len(end).unwrap();
     patch(&dir, 12, &7u32.to_le_bytes());
     patch(&dir, 20, &704u32.to_le_bytes());
     patch(&dir, 24, &320u32.to_le_bytes());
     patch(&dir, 88, &end.to_le_bytes());
     patch(&dir, 120, &policies.to_le_bytes());
+    patch(&dir, 160, &more.to_le_bytes());
     patch(&dir, 0x20_0000 + 704 * 2 - 8, &[0xff; 8]);
     let mut writer = writer(&dir);
     let (one, two) = (sa(1, 5), policy(2_000_000, 5));

@@ -82,7 +82,8 @@ fn encode_sa(sa: &Sa, image: &mut SaImage) {
     (image.set_mark_value, image.set_mark_mask) = (sa.set_mark.value, sa.set_mark.mask);
     image.cpu = sa.cpu.unwrap_or(NO_CPU);
     encode_numbers(sa, image);
-    for (place, selector) in image.selectors.iter_mut().zip(&*sa.selectors) {
+    let places = std::iter::once(&mut image.selector).chain(&mut image.more_selectors);
+    for (place, selector) in places.zip(&*sa.selectors) {
         *place = selector::encode(selector);
         image.selector_count += 1;
     }
@@ -223,8 +224,9 @@ fn keying(image: &SaImage) -> Result<Keying, BadField> {
 
 fn selectors(image: &SaImage) -> Result<Selectors, BadField> {
     let count = usize::from(image.selector_count);
-    let used = field("selector_count", image.selector_count, image.selectors.get(..count))?;
-    used.iter().map(selector::decode).collect()
+    let most = image.more_selectors.len() + 1;
+    field("selector_count", image.selector_count, (count <= most).then_some(()))?;
+    std::iter::once(&image.selector).chain(&image.more_selectors).take(count).map(selector::decode).collect()
 }
 
 fn limits(image: &SaImage) -> Limits {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use super::plan::Plan;
 use super::reader::{join, split};
 use super::shape::{KIND, Shape};
-use super::{MAX_CHANGES, POLICY_WORDS, SA_WORDS, Step, kind};
+use super::{MAX_CHANGES, POLICY_WORDS, SA_WORDS, Step, WHOLE_SA_WORDS, goes_on, kind};
 use crate::error::Error;
 use crate::ids::{PolicySlot, Slot};
 
@@ -130,16 +130,27 @@ fn record(shape: &Shape, entry: &[AtomicU64], hook: Hook<'_>) -> Result<(), Erro
     if word.load(Ordering::Relaxed) == done {
         return Ok(());
     }
+    let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
     word.store(done.wrapping_sub(1), Ordering::Relaxed);
     fence(Ordering::Release);
     hook(Step::SlotOdd);
     for (at, place) in rest.iter().enumerate() {
         // Octets behind those we know belong to a newer minor version and start at zero.
-        let value =
-            if at + 1 < known { body.get(at).map_or(0, |word| word.load(Ordering::Relaxed)) } else { 0 };
+        let value = if at + 1 < known { body.get(at).map_or(0, load) } else { 0 };
         place.store(value, Ordering::Relaxed);
         if at == known / 2 {
             hook(Step::SlotHalf);
+        }
+    }
+    if kind == kind::SA && goes_on(std::iter::once(done).chain(body.iter().map(load))) {
+        let more = body
+            .iter()
+            .skip(SA_WORDS - 1)
+            .take(WHOLE_SA_WORDS - SA_WORDS)
+            .map(load)
+            .chain(std::iter::repeat(0));
+        for (place, value) in shape.sa_more(index)?.iter().zip(more) {
+            place.store(value, Ordering::Relaxed);
         }
     }
     hook(Step::SlotBody);

@@ -127,6 +127,9 @@ impl Plan {
         if !record::sa::reads_as(slot, image, occupant).map_err(bad)? {
             return Err(Error::SaField { slot, field: "dst", value: 0 });
         }
+        if image.selector_count > 1 {
+            reader.shape.provide_more(slot.index())?;
+        }
         self.sa_count = self.sa_count + u32::from(image.state != record::sa::EMPTY)
             - u32::from(before.state != record::sa::EMPTY).min(self.sa_count);
         self.sa_used = self.sa_used.max(slot.index() + 1);

@@ -167,7 +167,8 @@ impl SadReader {
             return Ok(SlotContents { slot, occupant, history, generation: Generation::default() });
         }
         let mut words = blank();
-        self.copy(self.shape.sa(slot.index())?, slot.index(), words.as_mut_slice())?;
+        let record = self.shape.sa(slot.index())?;
+        self.copy(record, slot.index(), || self.shape.copy_sa(slot.index(), &mut words))?;
         let image =
             SaImage::ref_from_bytes(words.as_bytes()).map_err(|_| Error::Torn { index: slot.index() })?;
         record::sa::decode(slot, image).map_err(|bad| Error::SaField {
@@ -183,7 +184,11 @@ impl SadReader {
             return Ok(None);
         }
         let mut words = [0; POLICY_WORDS];
-        self.copy(self.shape.policy(slot.index())?, slot.index(), &mut words)?;
+        let record = self.shape.policy(slot.index())?;
+        self.copy(record, slot.index(), || {
+            copy_words(record, &mut words);
+            Ok(())
+        })?;
         let image =
             PolicyImage::ref_from_bytes(words.as_bytes()).map_err(|_| Error::Torn { index: slot.index() })?;
         record::policy::decode(slot, image).map_err(|bad| Error::PolicyField {
@@ -224,8 +229,13 @@ impl SadReader {
         lock::try_shared(&self.lock).map(|guard| ScanGuard { _guard: guard })
     }
 
-    /// Copies a record whose sequence word was even and unchanged.
-    fn copy(&self, words: &[AtomicU64], index: u32, out: &mut [u64]) -> Result<(), Error> {
+    /// Lets `read` copy a record whose sequence word was even and unchanged.
+    fn copy(
+        &self,
+        words: &[AtomicU64],
+        index: u32,
+        mut read: impl FnMut() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let Some((sequence, _)) = words.split_first() else { return Err(Error::Torn { index }) };
         for _ in 0..TRIES {
             let before = sequence.load(Ordering::Relaxed);
@@ -233,7 +243,7 @@ impl SadReader {
             if self.checked && before % 2 == 1 {
                 break;
             }
-            copy_words(words, out);
+            read()?;
             fence(Ordering::Acquire);
             if !self.checked || sequence.load(Ordering::Relaxed) == before {
                 return Ok(());

@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicU64;
 use crate::error::Error;
 use crate::ids::{POLICY_SLOTS, SA_SLOTS};
 use crate::layout::{
-    self, POLICY_OCTETS, Prefix, REDO_ENTRY_OCTETS, RING_ENTRIES_LOG2, RING_ENTRY_OCTETS, SA_OCTETS,
-    SadHeader,
+    self, POLICY_OCTETS, Prefix, REDO_ENTRY_OCTETS, RING_ENTRIES_LOG2, RING_ENTRY_OCTETS, SA_MORE_OCTETS,
+    SA_OCTETS, SadHeader,
 };
 use crate::map::Map;
-use crate::sad::MAX_CHANGES;
+use crate::sad::reader::copy_words;
+use crate::sad::{MAX_CHANGES, SA_WORDS, WHOLE_SA_WORDS, goes_on};
 use crate::segment::Kind;
 
 /// `sad` as this release makes it.
@@ -33,6 +34,8 @@ pub(super) struct Shape {
     record_stride: u64,
     policies: u64,
     policy_stride: u64,
+    more: u64,
+    more_stride: u64,
 }
 
 impl Shape {
@@ -48,7 +51,12 @@ impl Shape {
         };
         let redo_entry = header.redo_entry_octets.load(std::sync::atomic::Ordering::Relaxed);
         let ring_log2 = header.ring_entries_log2.load(std::sync::atomic::Ordering::Relaxed);
+        let more = header.more_offset.load(std::sync::atomic::Ordering::Relaxed);
+        let more_octets = header.more_octets.load(std::sync::atomic::Ordering::Relaxed);
         let bad = |field, value: u64| Error::Header { segment: KIND.name, field, value };
+        if more_octets < SA_MORE_OCTETS || !more_octets.is_multiple_of(8) || more_octets > 1 << 16 {
+            return Err(bad("more_octets", more_octets.into()));
+        }
         if redo_entry < REDO_ENTRY_OCTETS || !redo_entry.is_multiple_of(8) || redo_entry > 1 << 16 {
             return Err(bad("redo_entry_octets", redo_entry.into()));
         }
@@ -64,6 +72,8 @@ impl Shape {
             record_stride: prefix.record_octets.into(),
             policies,
             policy_stride: prefix.second_octets.into(),
+            more,
+            more_stride: more_octets.into(),
             map,
         };
         let inside = |offset: u64, count: u64, stride: u64| {
@@ -75,6 +85,7 @@ impl Shape {
             ("ring_offset", ring, shape.ring_entries, RING_ENTRY_OCTETS),
             ("record_offset", records, SA_SLOTS.into(), shape.record_stride),
             ("policy_offset", policies, POLICY_SLOTS.into(), shape.policy_stride),
+            ("more_offset", more, SA_SLOTS.into(), shape.more_stride),
         ];
         for (field, offset, count, stride) in regions {
             if offset < layout::HEADER_OCTETS.into() || !inside(offset, count, stride) {
@@ -90,6 +101,8 @@ impl Shape {
             map.at(0).ok_or(Error::Header { segment: KIND.name, field: "file_octets", value: 0 })?;
         header.redo_entry_octets.store(REDO_ENTRY_OCTETS, std::sync::atomic::Ordering::Relaxed);
         header.ring_entries_log2.store(RING_ENTRIES_LOG2, std::sync::atomic::Ordering::Relaxed);
+        header.more_offset.store(layout::sad::MORE, std::sync::atomic::Ordering::Relaxed);
+        header.more_octets.store(SA_MORE_OCTETS, std::sync::atomic::Ordering::Relaxed);
         // What every transaction writes has its memory from the start.
         map.provide(0, layout::sad::RECORDS)
     }
@@ -102,6 +115,24 @@ impl Shape {
     /// Returns the words of an SA record.
     pub(super) fn sa(&self, index: u32) -> Result<&[AtomicU64], Error> {
         self.words("record", self.records, index.into(), self.record_stride)
+    }
+
+    /// Returns the words that an SA record goes on with, where it has more selectors than one.
+    pub(super) fn sa_more(&self, index: u32) -> Result<&[AtomicU64], Error> {
+        self.words("more", self.more, index.into(), self.more_stride)
+    }
+
+    /// Copies what this release knows of an SA: its record, and what that goes on with.
+    pub(super) fn copy_sa(&self, index: u32, out: &mut [u64; WHOLE_SA_WORDS]) -> Result<(), Error> {
+        let (record, more) = out.split_at_mut(SA_WORDS);
+        copy_words(self.sa(index)?, record);
+        let offset = self.more + u64::from(index) * self.more_stride;
+        if goes_on(record.iter().copied()) && self.map.is_backed(offset, self.more_stride) {
+            copy_words(self.sa_more(index)?, more);
+        } else {
+            more.fill(0);
+        }
+        Ok(())
     }
 
     /// Returns the words of a policy record.
@@ -133,6 +164,11 @@ impl Shape {
     /// Gives memory to an SA record, so that neither looking at it nor writing it can end in SIGBUS.
     pub(super) fn provide_sa(&self, index: u32) -> Result<(), Error> {
         self.map.provide_around(self.records + u64::from(index) * self.record_stride, self.record_stride)
+    }
+
+    /// Gives memory to what an SA record goes on with.
+    pub(super) fn provide_more(&self, index: u32) -> Result<(), Error> {
+        self.map.provide(self.more + u64::from(index) * self.more_stride, self.more_stride)
     }
 
     /// Gives memory to a policy record.
