@@ -40,7 +40,7 @@ pub(crate) const RING_ENTRY_OCTETS: u64 = 16;
 /// Entries of the change ring.
 pub(crate) const RING_ENTRIES_LOG2: u32 = 16;
 /// Length of a live record. Units: octets.
-pub(crate) const LIVE_OCTETS: u32 = 512;
+pub(crate) const LIVE_OCTETS: u32 = 448;
 /// Length of an event. Units: octets.
 pub(crate) const EVENT_OCTETS: u32 = 128;
 /// Entries of the event ring.
@@ -167,7 +167,8 @@ pub(crate) struct LiveHeader {
     pub(crate) events_log2: AtomicU32,
     pub(crate) totals_log2: AtomicU32,
     pub(crate) arena_words: AtomicU64,
-    pub(crate) spare_line: [AtomicU64; 5],
+    pub(crate) ring_words: AtomicU32,
+    pub(crate) spare_line: [AtomicU32; 9],
     pub(crate) adopted_generation: AtomicU64,
     pub(crate) heartbeat_ns: AtomicU64,
     pub(crate) event_head: AtomicU64,
@@ -357,14 +358,14 @@ mod tests {
         });
         table!(LiveHeader {
             fixed, instance, writer_pid, reserved, file_octets, regions, records_used, totals_used,
-            events_log2, totals_log2, arena_words, spare_line, adopted_generation, heartbeat_ns, event_head,
+            events_log2, totals_log2, arena_words, ring_words, spare_line, adopted_generation, heartbeat_ns, event_head,
             spare_event, journal_state, journal_slot, journal_uid, journal_totals_index, journal_reserved,
             journal_totals
         });
         table!(LiveRecord {
-            uid, next_seq, out_octets, out_packets, out_last_use_ns, out_exhausted, retired_uid, spare_out,
-            window_top, in_octets, in_packets, in_last_use_ns, spare_in, err_replay, err_too_old,
-            err_integrity, err_inner, place, if_id, spare_window, ring
+            uid, next_seq, out_octets, out_packets, out_last_use_ns, out_exhausted, retired_uid, if_id,
+            window_top, in_octets, in_packets, in_last_use_ns, err_replay, err_too_old, err_integrity,
+            err_inner, place, spare, ring
         });
         table!(TotalsRecord {
             if_id, reserved, sums, spare

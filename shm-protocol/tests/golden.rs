@@ -23,7 +23,7 @@ use shm_protocol::sad::{Change, Changes, SadReader, SadWriter, Transaction};
 const SAD_RANGES: [(u64, usize); 5] =
     [(0, 0x3_0000), (0x4_0000, 256), (0x20_0000, 8 * 384), (0x1820_0000, 8 * 192), (0x3020_0000, 8 * 256)];
 const LIVE_RANGES: [(u64, usize); 5] =
-    [(0, 4096), (0x1_0000, 512), (0x10_0000, 512), (0x420_0000, 8 * 512), (0x2420_0000, 4096)];
+    [(0, 4096), (0x1_0000, 512), (0x10_0000, 512), (0x420_0000, 8 * 448), (0x2020_0000, 4096)];
 const LINE: usize = 32;
 /// Words that differ between two machines: boot id and process id; `live` has a random instance as well.
 const SAD_PRIVATE: [(usize, usize); 2] = [(48, 16), (80, 4)];
@@ -166,7 +166,7 @@ fn a_live_of_every_release_is_opened() {
     restore(
         &dir,
         "live",
-        0xa420_0000,
+        0xa020_0000,
         &LIVE_RANGES,
         &std::fs::read_to_string(golden("live-1.0.txt")).unwrap(),
     );

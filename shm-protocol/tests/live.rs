@@ -351,12 +351,16 @@ fn a_segment_that_cannot_be_ours_is_refused_and_kept() {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(dir.path().join("live")).unwrap();
     let refused = || Live::attach_or_create(&dir).err().unwrap();
     // The window's place in the record of slot 0 names a block that is none.
-    let place = 0x420_0000 + 160;
+    let place = 0x420_0000 + 128;
     let mut kept = [0; 8];
     file.read_exact_at(&mut kept, place).unwrap();
     file.write_all_at(&[0xff; 8], place).unwrap();
     assert!(matches!(refused(), Error::LiveField { field: "place", .. }));
     file.write_all_at(&kept, place).unwrap();
+    // Records with a longer window inside have their counters in other places.
+    file.write_all_at(&40u32.to_le_bytes(), 152).unwrap();
+    assert!(matches!(refused(), Error::Header { field: "ring_words", value: 40, .. }));
+    file.write_all_at(&33u32.to_le_bytes(), 152).unwrap();
     file.write_all_at(&9u32.to_le_bytes(), 8).unwrap();
     assert!(matches!(refused(), Error::Version { found_major: 9, .. }));
     file.write_all_at(&1u32.to_le_bytes(), 8).unwrap();

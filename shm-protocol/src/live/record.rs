@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::arena::{Block, LARGEST_LOG2, SMALLEST_LOG2};
 use crate::sa::MAX_WINDOW_PKTS;
 
-/// Words of a replay window inside the record; 33 serve a window of 1024.
+/// Words of a replay window inside the record; they serve one of 1024.
 pub const INLINE_RING_WORDS: usize = INLINE_WORDS as usize;
-const INLINE_WORDS: u32 = 40;
+pub(super) const INLINE_WORDS: u32 = 33;
 
-/// Counters of one SA; 512 octets, three lines and the inline window.
+/// Counters of one SA; 448 octets, a line for each direction, then the inline window.
 #[repr(C, align(64))]
 pub struct LiveRecord {
     // Outbound line.
@@ -27,7 +27,8 @@ pub struct LiveRecord {
     pub out_exhausted: AtomicU64,
     /// SA that had this record before it became nobody's: should it come back, its numbers go on.
     pub(crate) retired_uid: AtomicU64,
-    pub(crate) spare_out: [AtomicU64; 1],
+    /// Tunnel whose totals get these counters when the SA goes.
+    pub(crate) if_id: AtomicU64,
     // Inbound line.
     /// Lower bound of the highest number accepted.
     pub window_top: AtomicU64,
@@ -37,8 +38,6 @@ pub struct LiveRecord {
     pub in_packets: AtomicU64,
     /// When a packet was last accepted. Units: nanoseconds of CLOCK_BOOTTIME.
     pub in_last_use_ns: AtomicU64,
-    pub(crate) spare_in: [AtomicU64; 4],
-    // Errors and the window's place.
     /// Packets seen before.
     pub err_replay: AtomicU64,
     /// Packets older than the window.
@@ -47,11 +46,10 @@ pub struct LiveRecord {
     pub err_integrity: AtomicU64,
     /// Packets whose inside was wrong (padding, selectors, version).
     pub err_inner: AtomicU64,
+    // The window.
     /// A [`Place`] in one word, so that a window is never seen half moved.
     pub(crate) place: AtomicU64,
-    /// Tunnel whose totals get these counters when the SA goes.
-    pub(crate) if_id: AtomicU64,
-    pub(crate) spare_window: [AtomicU64; 2],
+    pub(crate) spare: [AtomicU64; 6],
     /// Inline ring of window words {block 32 | bits 32}.
     pub(crate) ring: [AtomicU64; INLINE_RING_WORDS],
 }
@@ -97,19 +95,17 @@ impl LiveRecord {
             out_last_use_ns: word(),
             out_exhausted: word(),
             retired_uid: word(),
-            spare_out: std::array::from_fn(|_| word()),
+            if_id: word(),
             window_top: word(),
             in_octets: word(),
             in_packets: word(),
             in_last_use_ns: word(),
-            spare_in: std::array::from_fn(|_| word()),
             err_replay: word(),
             err_too_old: word(),
             err_integrity: word(),
             err_inner: word(),
             place: word(),
-            if_id: word(),
-            spare_window: std::array::from_fn(|_| word()),
+            spare: std::array::from_fn(|_| word()),
             ring: std::array::from_fn(|_| word()),
         }
     }
@@ -118,13 +114,11 @@ impl LiveRecord {
     pub(super) fn all_but_uid(&self) -> impl Iterator<Item = &AtomicU64> {
         [&self.next_seq, &self.out_octets, &self.out_packets, &self.out_last_use_ns, &self.out_exhausted]
             .into_iter()
-            .chain([&self.retired_uid])
-            .chain(&self.spare_out)
+            .chain([&self.retired_uid, &self.if_id])
             .chain([&self.window_top, &self.in_octets, &self.in_packets, &self.in_last_use_ns])
-            .chain(&self.spare_in)
             .chain([&self.err_replay, &self.err_too_old, &self.err_integrity, &self.err_inner])
-            .chain([&self.place, &self.if_id])
-            .chain(&self.spare_window)
+            .chain([&self.place])
+            .chain(&self.spare)
             .chain(&self.ring)
     }
 }
@@ -210,8 +204,8 @@ mod tests {
 
     #[test]
     fn a_window_larger_than_its_ring_is_refused() {
-        assert!(Place::unpack(1248).is_some());
-        assert!(Place::unpack(1249).is_none());
+        assert!(Place::unpack(1024).is_some());
+        assert!(Place::unpack(1025).is_none());
     }
 
     fn ring(words: &[(u64, u64)]) -> Vec<AtomicU64> {

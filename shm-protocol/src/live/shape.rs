@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::record::{LiveRecord, Place};
+use super::record::{INLINE_WORDS, LiveRecord, Place};
 use crate::error::Error;
 use crate::ids::{SA_SLOTS, Slot};
 use crate::layout::{
@@ -52,6 +52,11 @@ impl Shape {
             return Err(bad("totals_log2", totals_log2.into()));
         }
         let words = u32::try_from(arena_words).map_err(|_| bad("arena_words", arena_words))?;
+        // Records of another inside have their counters in other places.
+        let ring_words = header.ring_words.load(Ordering::Relaxed);
+        if ring_words != INLINE_WORDS {
+            return Err(bad("ring_words", ring_words.into()));
+        }
         // A record is reached as a struct of whole cache lines.
         if !prefix.record_octets.is_multiple_of(64) {
             return Err(bad("record_octets", prefix.record_octets.into()));
@@ -91,6 +96,7 @@ impl Shape {
         header.events_log2.store(EVENTS_LOG2, Ordering::Relaxed);
         header.totals_log2.store(TOTALS_LOG2, Ordering::Relaxed);
         header.arena_words.store(ARENA_WORDS, Ordering::Relaxed);
+        header.ring_words.store(INLINE_WORDS, Ordering::Relaxed);
         map.provide(0, layout::live::TOTALS)
     }
 
