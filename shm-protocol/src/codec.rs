@@ -13,7 +13,7 @@ use zeroize::Zeroize;
 use crate::error::Error;
 
 /// Version of the messages in [`crate::messages::control`].
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Longest reply. Units: octets.
 pub const MAX_REPLY_OCTETS: usize = 16 * 1024;
 /// Longest request: a batch of 256 changes fits. Units: octets.

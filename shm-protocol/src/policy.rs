@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{IfId, Owner, PolicySlot, Spi};
+use crate::messages::packed::address;
 use crate::sa::{Mark, Mode};
 use crate::selector::SelectorRecord;
 
@@ -24,8 +25,10 @@ pub enum PolicyDirection {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Template {
     /// Outer source.
+    #[serde(with = "address")]
     pub src: IpAddr,
     /// Outer destination, of the source's family.
+    #[serde(with = "address")]
     pub dst: IpAddr,
     /// The SA's reqid; 0 is any.
     pub reqid: u32,

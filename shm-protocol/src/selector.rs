@@ -56,8 +56,7 @@ pub fn octets(addr: IpAddr) -> [u8; 16] {
 }
 
 /// An inclusive port range; ICMP type and code stand in source and destination ports as in XFRM.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(try_from = "(u16, u16)", into = "(u16, u16)")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PortRange {
     lo: u16,
     hi: u16,
@@ -89,8 +88,7 @@ impl PortRange {
 }
 
 /// An inclusive address range of one family.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(try_from = "(IpAddr, IpAddr)", into = "(IpAddr, IpAddr)")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct AddressRange {
     lo: IpAddr,
     hi: IpAddr,
@@ -153,8 +151,7 @@ impl AddressRange {
 }
 
 /// A traffic selector: source, destination, protocol (0 = any) and ports.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Parts", into = "Parts")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SelectorRecord {
     src: AddressRange,
     dst: AddressRange,
@@ -202,53 +199,6 @@ impl SelectorRecord {
     /// Returns the destination range.
     pub const fn dst(&self) -> AddressRange {
         self.dst
-    }
-}
-
-/// A selector taken apart, as messages carry it.
-type Parts = (AddressRange, AddressRange, u8, PortRange, PortRange);
-
-/// A received range or selector that is upside down or of two families.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a range is upside down or mixes IPv4 and IPv6")]
-pub struct NotARange;
-
-impl TryFrom<(u16, u16)> for PortRange {
-    type Error = NotARange;
-    fn try_from((lo, hi): (u16, u16)) -> Result<Self, NotARange> {
-        Self::new(lo, hi).ok_or(NotARange)
-    }
-}
-
-impl From<PortRange> for (u16, u16) {
-    fn from(range: PortRange) -> Self {
-        (range.lo, range.hi)
-    }
-}
-
-impl TryFrom<(IpAddr, IpAddr)> for AddressRange {
-    type Error = NotARange;
-    fn try_from((lo, hi): (IpAddr, IpAddr)) -> Result<Self, NotARange> {
-        Self::new(lo, hi).ok_or(NotARange)
-    }
-}
-
-impl From<AddressRange> for (IpAddr, IpAddr) {
-    fn from(range: AddressRange) -> Self {
-        (range.lo, range.hi)
-    }
-}
-
-impl TryFrom<Parts> for SelectorRecord {
-    type Error = NotARange;
-    fn try_from((src, dst, proto, sport, dport): Parts) -> Result<Self, NotARange> {
-        Self::new(src, dst, proto, sport, dport).ok_or(NotARange)
-    }
-}
-
-impl From<SelectorRecord> for Parts {
-    fn from(s: SelectorRecord) -> Self {
-        (s.src, s.dst, s.proto, s.sport, s.dport)
     }
 }
 

@@ -1,4 +1,5 @@
 //! Messages of the sockets: `bridge.sock` and `control.sock`.
 
 pub mod control;
+pub(crate) mod packed;
 pub mod plugin;

@@ -4,6 +4,7 @@
 
 mod engine;
 mod hello;
+mod wire;
 mod xfrm;
 
 pub use engine::{

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::wire;
 use crate::codec::{MAX_REPLY_OCTETS, MAX_REQUEST_OCTETS, Message};
 use crate::ids::{Generation, IfId, Spi};
+use crate::messages::packed::address;
 use crate::policy::{Action, PolicyDirection};
 use crate::sa::{CopyDscp, Direction, EncapPorts, Limit, Mark, Mode};
 use crate::secret::SecretKey;
@@ -157,6 +159,7 @@ pub struct StateId {
     /// Outer source; some commands go without.
     pub src: Option<IpAddr>,
     /// Outer destination.
+    #[serde(with = "address")]
     pub dst: IpAddr,
     /// SPI.
     pub spi: Spi,
@@ -223,7 +226,8 @@ pub struct LifetimeSpec {
 }
 
 /// A state in the words of `ip xfrm state add`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(try_from = "wire::State")]
 pub struct StateSpec {
     /// Outer source.
     pub src: IpAddr,
@@ -309,8 +313,10 @@ pub struct StateInfo {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SpiRequest {
     /// Outer source.
+    #[serde(with = "address")]
     pub src: IpAddr,
     /// Outer destination.
+    #[serde(with = "address")]
     pub dst: IpAddr,
     /// `reqid`.
     pub reqid: u32,
@@ -346,6 +352,7 @@ pub struct PolicyFilter {
 
 /// A policy in the words of `ip xfrm policy add`.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(into = "wire::Policy", try_from = "wire::Policy")]
 pub struct PolicySpec {
     /// What names it.
     pub id: PolicyId,
