@@ -177,14 +177,25 @@ impl Drop for Split<'_> {
 /// `#` begins a comment.
 pub fn split(line: &str) -> Split<'_> {
     let mut words = Vec::with_capacity(USUAL_WORDS);
-    // The vertical tab is a blank too, but none of ASCII's.
-    let odd = |octet: u8| matches!(octet, b'\'' | b'"' | b'#' | 0x0b | 0x80..);
-    if line.bytes().fold(false, |found, octet| found | odd(octet)) {
-        words.extend(split_slowly(line).into_iter().map(Cow::Owned));
-    } else {
-        words.extend(line.split_ascii_whitespace().map(Cow::Borrowed));
+    let mut rest = line;
+    loop {
+        let end = rest.as_bytes().iter().position(|octet| is_special(*octet));
+        let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
+        if !word.is_empty() {
+            words.push(Cow::Borrowed(word));
+        }
+        match behind.as_bytes().first() {
+            None => return Split(words),
+            Some(octet) if octet.is_ascii_whitespace() => rest = behind.get(1..).unwrap_or_default(),
+            Some(_) => return Split(split_slowly(line).into_iter().map(Cow::Owned).collect()),
+        }
     }
-    Split(words)
+}
+
+/// Whether an octet ends a word, or is none of those that stand for themselves and nothing else. The vertical tab is a
+/// blank too, but none of ASCII's.
+const fn is_special(octet: u8) -> bool {
+    matches!(octet, 0..=b' ' | b'\'' | b'"' | b'#' | 0x80..)
 }
 
 fn split_slowly(line: &str) -> Vec<String> {
