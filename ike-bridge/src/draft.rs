@@ -1,11 +1,10 @@
 //! A change under way: what goes into the segment as one generation, and how to take it back if that fails.
 
-use std::collections::BTreeMap;
-
 use shm_protocol::ids::{PolicySlot, Slot, Spi};
 use shm_protocol::sa::{Direction, Larval, Sa};
 use shm_protocol::sad::Transaction;
 
+use crate::ordered::Ordered;
 use crate::policies::{self, Policies, Snapshot};
 use crate::sas::Sas;
 use crate::spi::SpiAllocator;
@@ -13,8 +12,8 @@ use crate::spi::SpiAllocator;
 /// Changes of one generation; of several changes of one record the last counts.
 #[derive(Default)]
 pub struct Draft {
-    sas: BTreeMap<Slot, Write>,
-    policies: BTreeMap<PolicySlot, policies::Change>,
+    sas: Ordered<Slot, Write>,
+    policies: Ordered<PolicySlot, policies::Change>,
     claims: Vec<Spi>,
     undo: Vec<Undo>,
 }

@@ -14,6 +14,7 @@ pub mod draft;
 mod index;
 pub mod lifetime;
 pub mod operator;
+mod ordered;
 pub mod owner;
 pub mod policies;
 pub mod priority;
