@@ -1,55 +1,75 @@
 //! Values under keys that are hashes: mostly one or two under each, under some thousands, in order.
 //!
-//! A hash table that grows is filled anew as a whole, which would take the control thread milliseconds; this one grows a
-//! node at a time.
+//! A hash table that grows is filled anew as a whole, which would take the control thread milliseconds; of these many
+//! small ones each grows by itself.
 
 use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
 use std::ops::RangeInclusive;
 
 use arrayvec::ArrayVec;
+use rustc_hash::FxHashMap;
 
-use crate::tables::trie::Trie;
-
+/// Tables the keys are shared out to: with a million keys each has a few hundred.
+const SHARDS: usize = 4096;
 /// Values that stand under a key without memory of their own.
 const FEW: usize = 2;
 
-#[derive(Clone)]
 enum Bucket<T> {
     Few(ArrayVec<T, FEW>),
     Many(BTreeSet<T>),
 }
 
 /// See the module's text.
-pub(super) struct Buckets<T>(Trie<Bucket<T>>);
+pub(super) struct Buckets<T>(Box<[FxHashMap<u64, Bucket<T>>]>);
 
 impl<T> Default for Buckets<T> {
     fn default() -> Self {
-        Self(Trie::default())
+        Self((0..SHARDS).map(|_| FxHashMap::default()).collect())
     }
 }
 
 impl<T: Copy + Ord> Buckets<T> {
+    /// By bits that the table itself does not look at.
+    #[allow(clippy::cast_possible_truncation, reason = "the high bits shifted down")]
+    const fn shard(key: u64) -> usize {
+        (key >> 32) as usize % SHARDS
+    }
+
     /// Puts a value under a key; there is one of its kind at the most.
     pub(super) fn insert(&mut self, key: u64, value: T) {
-        if !self.0.change(key, |_| true, |bucket| bucket.insert(value)) {
-            self.0.insert(key, Bucket::Few([value].into_iter().collect()), |_| false);
+        let Some(shard) = self.0.get_mut(Self::shard(key)) else { return };
+        match shard.entry(key) {
+            Entry::Occupied(mut there) => there.get_mut().insert(value),
+            Entry::Vacant(place) => _ = place.insert(Bucket::Few([value].into_iter().collect())),
         }
     }
 
     /// Takes a value away, if it is there.
     pub(super) fn remove(&mut self, key: u64, value: &T) {
-        self.0.change(key, |_| true, |bucket| bucket.remove(value));
-        self.0.remove(key, |bucket| bucket.is_empty());
+        let Some(shard) = self.0.get_mut(Self::shard(key)) else { return };
+        let Entry::Occupied(mut there) = shard.entry(key) else { return };
+        there.get_mut().remove(value);
+        if there.get().is_empty() {
+            there.remove();
+            if shard.is_empty() {
+                *shard = FxHashMap::default();
+            }
+        }
+    }
+
+    fn bucket(&self, key: u64) -> Option<&Bucket<T>> {
+        self.0.get(Self::shard(key))?.get(&key)
     }
 
     /// Returns every value under a key.
     pub(super) fn all(&self, key: u64) -> impl Iterator<Item = &T> {
-        self.0.get(key).flat_map(Bucket::iter)
+        self.bucket(key).into_iter().flat_map(Bucket::iter)
     }
 
     /// Returns the values under a key that lie in a range.
     pub(super) fn range(&self, key: u64, range: RangeInclusive<T>) -> impl Iterator<Item = &T> {
-        self.0.get(key).flat_map(move |bucket| bucket.range(range.clone()))
+        self.bucket(key).into_iter().flat_map(move |bucket| bucket.range(range.clone()))
     }
 }
 
@@ -122,7 +142,7 @@ mod tests {
                 prop_assert_eq!(buckets.all(key).copied().collect::<BTreeSet<_>>(), values.clone());
                 let part: BTreeSet<u8> = buckets.range(key, 3..=8).copied().collect();
                 prop_assert!(part.iter().eq(values.range(3..=8)));
-                prop_assert_eq!(buckets.0.get(key).count(), usize::from(!values.is_empty()));
+                prop_assert_eq!(buckets.bucket(key).is_some(), !values.is_empty());
             }
         }
     }
