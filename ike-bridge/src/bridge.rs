@@ -33,7 +33,10 @@ pub enum Output {
     /// An event for an IKE daemon.
     Event(Owner, Event),
     /// The engine shall look at the segment.
-    SegmentChanged,
+    SegmentChanged {
+        /// Whether by a batch of an operator, of which nobody waits for one line.
+        load: bool,
+    },
 }
 
 /// The bridge's state: a model of the segment, which is the durable truth.
@@ -146,7 +149,7 @@ impl Bridge {
                     self.spis.claim(spi);
                     self.larvals.remove(&Slot::of(spi));
                 }
-                self.outputs.push(Output::SegmentChanged);
+                self.outputs.push(Output::SegmentChanged { load: draft.is_load() });
                 Ok(generation)
             }
             Err(error) => {

@@ -16,6 +16,7 @@ pub struct Draft {
     policies: Ordered<PolicySlot, policies::Change>,
     claims: Vec<Spi>,
     undo: Vec<Undo>,
+    load: bool,
 }
 
 enum Write {
@@ -48,6 +49,16 @@ pub struct Books<'a> {
 }
 
 impl Draft {
+    /// Returns an empty one for a batch of an operator.
+    pub fn load() -> Self {
+        Self { load: true, ..Self::default() }
+    }
+
+    /// Returns whether it is an operator's batch, of which nobody waits for one line.
+    pub const fn is_load(&self) -> bool {
+        self.load
+    }
+
     /// Puts an SA into its slot, which the allocator has given.
     pub fn put_sa(&mut self, books: &mut Books<'_>, sa: Sa) {
         let before = books.sas.put(&sa);

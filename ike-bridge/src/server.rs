@@ -17,7 +17,9 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use nix::time::clock_gettime;
 use shm_protocol::codec::{self, MAX_REQUEST_OCTETS, Message};
 use shm_protocol::ids::Owner;
-use shm_protocol::messages::control::{BridgeReply, BridgeRequest, EngineHello, HelloReply, Refusal};
+use shm_protocol::messages::control::{
+    BridgeReply, BridgeRequest, CHANGED, CHANGED_BY_LOAD, EngineHello, HelloReply, Refusal,
+};
 use shm_protocol::messages::plugin::{self, Event, Reply, Request, Status};
 use zerocopy::IntoBytes;
 use zeroize::{Zeroize, Zeroizing};
@@ -284,16 +286,17 @@ impl Server {
     }
 
     fn send_outputs(&mut self) {
-        let mut wake_engine = false;
+        let mut wake_engine = 0;
         for output in self.bridge.take_outputs() {
             match output {
                 Output::Reply(id, reply) => self.queue(id, reply.as_bytes()),
                 Output::Event(owner, event) => self.tell(owner, event),
-                Output::SegmentChanged => wake_engine = true,
+                Output::SegmentChanged { load: true } => wake_engine |= CHANGED_BY_LOAD,
+                Output::SegmentChanged { load: false } => wake_engine |= CHANGED,
             }
         }
-        if wake_engine {
-            self.clients.values().for_each(Client::wake_engine);
+        if wake_engine != 0 {
+            self.clients.values().for_each(|client| client.wake_engine(wake_engine));
         }
     }
 

@@ -285,7 +285,7 @@ impl Bridge {
         match self.sad.commit(&change, std::time::Duration::from_millis(500)) {
             Ok(_) => {
                 tracing::info!("SAs run on live segment {found}");
-                self.emit(Output::SegmentChanged);
+                self.emit(Output::SegmentChanged { load: false });
             }
             Err(error) => tracing::error!("live segment {found} is not used yet: {error}"),
         }

@@ -6,11 +6,16 @@ mod common;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use common::{Bridge, Engine, eventually, id_in, id_out, inbound, outbound, status};
-use shm_protocol::ids::{Generation, PolicySlot, Slot, Spi};
+use common::{Bridge, Connection, Engine, eventually, id_in, id_out, inbound, outbound, status};
+use shm_protocol::ids::{Generation, IfId, PolicySlot, Slot, Spi};
 use shm_protocol::live::{Event, EventKind, Flow, NewRecord};
+use shm_protocol::messages::control::{
+    BridgeReply, BridgeRequest, CHANGED, CHANGED_BY_LOAD, PolicyId, PolicySpec, XfrmChange,
+};
 use shm_protocol::messages::plugin::{Acquire, Mapping, NEVER_USED, Status};
-use shm_protocol::sa::{Direction, Occupant, Sa, SlotContents};
+use shm_protocol::policy::{Action, PolicyDirection};
+use shm_protocol::sa::{Direction, Mark, Occupant, Sa, SlotContents};
+use shm_protocol::selector::{Family, SelectorRecord};
 use zerocopy::FromBytes;
 
 const SUCCESS: u32 = Status::Success as u32;
@@ -49,6 +54,24 @@ fn an_inbound_sa_is_acknowledged_when_it_is_adopted_or_after_a_tenth_of_a_second
     let began = Instant::now();
     assert_eq!(status(&charon.add_sa(&mut inbound(spi))), SUCCESS);
     assert!(began.elapsed() < Duration::from_millis(90), "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_engine_is_told_which_changes_are_lines_of_a_load() {
+    let bridge = Bridge::start(&[]);
+    let engine = Engine::connect(bridge.path());
+    let mut charon = bridge.daemon();
+    let any = SelectorRecord::any(Family::V4);
+    let id =
+        PolicyId { direction: PolicyDirection::In, selector: any, if_id: IfId(9), mark: Mark::default() };
+    let add = XfrmChange::PolicyAdd(PolicySpec { id, priority: 0, action: Action::Discard });
+    let _ = engine.changed.read();
+    let operator = Connection::open(&bridge.path().join("bridge.sock")).unwrap();
+    let reply = operator.operate(&BridgeRequest::Batch(vec![add]));
+    assert!(matches!(reply, BridgeReply::Done { .. }), "{reply:?}");
+    eventually("a load is told", || engine.changed.read().is_ok_and(|told| told == CHANGED_BY_LOAD));
+    charon.get_spi();
+    eventually("a change is told", || engine.changed.read().is_ok_and(|told| told == CHANGED));
 }
 
 #[test]

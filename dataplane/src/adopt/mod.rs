@@ -146,6 +146,11 @@ impl<S: KeySchedule> Adopter<S> {
         Adopted { records, published, more: more || self.leaving.any_unused() || swept }
     }
 
+    /// Notes that somebody may wait for a change there is: what an operator loads need not be in use as soon.
+    pub const fn hurry(&mut self) {
+        self.pace.hurry();
+    }
+
     /// Looks whether both files are still the ones that are mapped; attaches `sad` when it appears.
     fn look(&mut self) {
         if !self.live.is_current() {

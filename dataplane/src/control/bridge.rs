@@ -10,7 +10,7 @@ use nix::sys::socket::{
 };
 use shm_protocol::codec;
 use shm_protocol::live::LiveReader;
-use shm_protocol::messages::control::{EngineHello, HelloReply};
+use shm_protocol::messages::control::{CHANGED_BY_LOAD, EngineHello, HelloReply};
 use shm_protocol::place::RuntimeDir;
 
 /// See the module's text.
@@ -56,9 +56,9 @@ impl BridgeLink {
         self.changed.as_fd()
     }
 
-    /// Forgets that the segment was changed, before it is read.
-    pub(super) fn clear_changed(&self) {
-        let _ = self.changed.read();
+    /// Forgets that the segment was changed, before it is read; returns whether all that did were lines of a load.
+    pub(super) fn clear_changed(&self) -> bool {
+        self.changed.read().is_ok_and(|added| added % CHANGED_BY_LOAD == 0)
     }
 
     /// Tells the bridge that there are events.

@@ -194,7 +194,11 @@ impl<B: Buffer, S: KeySchedule> Control<B, S> {
     fn serve(&mut self, token: u64) -> bool {
         match token {
             BELL => {}
-            CHANGED => self.bridge.clear_changed(),
+            CHANGED => {
+                if !self.bridge.clear_changed() {
+                    self.adopter.hurry();
+                }
+            }
             BRIDGE => self.bridge.receive(),
             NEIGHBOURS => self.read_neighbours(),
             _ => {

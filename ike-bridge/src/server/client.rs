@@ -134,13 +134,13 @@ impl Client {
         }
     }
 
-    /// Tells an engine that the segment has changed.
-    pub(super) fn wake_engine(&self) {
+    /// Tells an engine that the segment has changed, by adding `added` to its eventfd.
+    pub(super) fn wake_engine(&self, added: u64) {
         if let Role::Engine { to_engine, .. } = &self.role {
             let mut ready = [nix::poll::PollFd::new(to_engine.as_fd(), nix::poll::PollFlags::POLLOUT)];
             // A full eventfd has woken the engine already.
             if nix::poll::poll(&mut ready, nix::poll::PollTimeout::ZERO) == Ok(1) {
-                let _ = nix::unistd::write(to_engine, &1_u64.to_ne_bytes());
+                let _ = nix::unistd::write(to_engine, &added.to_ne_bytes());
             }
         }
     }

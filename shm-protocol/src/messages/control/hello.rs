@@ -4,6 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{MAX_REPLY_OCTETS, Message};
 
+/// What the bridge adds to the engine's eventfd for a change; nothing is said of who waits for it.
+pub const CHANGED: u64 = 1;
+/// What it adds for a batch of an operator: a load, of which nobody waits for one line.
+pub const CHANGED_BY_LOAD: u64 = 1 << 32;
+
 /// First message of the engine; two eventfds come with it by SCM_RIGHTS, in this order:
 /// bridge to engine "the segment changed", engine to bridge "there are events".
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

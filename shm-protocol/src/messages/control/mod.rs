@@ -11,7 +11,7 @@ pub use engine::{
     DropLine, EngineReply, EngineRequest, Ledger, PortLine, SaLine, StageLine, StatusPage, TunnelLine,
     TunnelState, WorkerLine,
 };
-pub use hello::{EngineHello, HelloReply};
+pub use hello::{CHANGED, CHANGED_BY_LOAD, EngineHello, HelloReply};
 pub use xfrm::{
     AeadSpec, BridgeReply, BridgeRequest, Cursor, LifetimeSpec, MAX_BATCH, PolicyFilter, PolicyId,
     PolicyInfo, PolicySpec, Refusal, SpiRequest, StateFilter, StateFlags, StateId, StateInfo, StateSpec,
