@@ -49,9 +49,15 @@ pub struct Books<'a> {
 }
 
 impl Draft {
-    /// Returns an empty one for a batch of an operator.
-    pub fn load() -> Self {
-        Self { load: true, ..Self::default() }
+    /// Returns an empty one for a batch of an operator, with room for as many changes.
+    pub fn load(changes: usize) -> Self {
+        Self {
+            sas: Ordered::with_capacity(changes),
+            policies: Ordered::with_capacity(changes),
+            claims: Vec::new(),
+            undo: Vec::with_capacity(changes),
+            load: true,
+        }
     }
 
     /// Returns whether it is an operator's batch, of which nobody waits for one line.

@@ -48,7 +48,7 @@ impl Bridge {
     }
 
     fn batch(&mut self, changes: &[XfrmChange], is_local: IsLocal<'_>, now_ns: u64) -> BridgeReply {
-        let mut draft = Draft::load();
+        let mut draft = Draft::load(changes.len());
         let mut warnings = Vec::new();
         for (index, change) in changes.iter().enumerate() {
             if let Err(refusal) = self.change(&mut draft, change, is_local, now_ns) {

@@ -11,6 +11,11 @@ impl<K, V> Default for Ordered<K, V> {
 }
 
 impl<K: Ord, V> Ordered<K, V> {
+    /// Returns one without values, with room for as many.
+    pub(crate) fn with_capacity(values: usize) -> Self {
+        Self(Vec::with_capacity(values))
+    }
+
     /// Puts a value under a key, in place of the one there.
     pub(crate) fn insert(&mut self, key: K, value: V) {
         if self.0.last().is_none_or(|(last, _)| *last < key) {
