@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use shm_protocol::policy::PolicyDirection;
 
-use crate::gateway::{Gateway, Plan, WAN, route};
+use crate::gateway::{Gateway, WAN};
+use crate::plan::{Plan, route};
 use crate::records::{Nets, Side, Tunnel};
 use crate::wire::ip;
 

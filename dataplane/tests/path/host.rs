@@ -5,7 +5,8 @@ use dataplane::ports::{InterfaceId, PortId};
 use esp::DropReason;
 use shm_protocol::policy::{Action, PolicyDirection};
 
-use crate::gateway::{Gateway, LAN, Plan, WAN, mac};
+use crate::gateway::{Gateway, LAN, WAN};
+use crate::plan::{Plan, mac};
 use crate::records::{ANY4, ANY6, Side, Tunnel, plain_policy};
 use crate::wire::{ESP, MF, Packet, esp_head, frame};
 
@@ -113,7 +114,7 @@ fn a_nat_keepalive_ends_here() {
 fn what_the_host_sends_by_a_tun_is_sealed_and_what_comes_for_it_is_punted_there() {
     let tunnel = Tunnel { nets: vec![ANY4, ANY6], ..Tunnel::new(1, 1) };
     let mut gateway = Plan::new(Side::A)
-        .with(|topology| topology.interfaces[0].addresses = vec![crate::gateway::prefix("10.255.0.1/30")])
+        .with(|topology| topology.interfaces[0].addresses = vec![crate::plan::prefix("10.255.0.1/30")])
         .start(&[&tunnel]);
     for (number, packet) in [
         (1, Packet::udp("10.255.0.1", "10.255.0.2", 1, 2, b"from the kernel")),

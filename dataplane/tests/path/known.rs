@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use shm_protocol::policy::{Action, PolicyDirection};
 use shm_protocol::sa::Limit;
 
-use crate::gateway::{Gateway, LAN, Plan, WAN};
+use crate::gateway::{Gateway, LAN, WAN};
 use crate::pair::Pair;
+use crate::plan::Plan;
 use crate::records::{Side, Tunnel, plain_policy};
 use crate::wire::{DF, MF, Packet, UDP};
 
@@ -208,7 +209,7 @@ fn fate(packets: &[Vec<u8>], at_once: bool) -> (Vec<Vec<Packet>>, Vec<(DropReaso
     let mut a = Plan::new(Side::A).start(&[&tunnel]);
     let frames = packets.iter().map(|packet| {
         let kind = if packet[0] >> 4 == 6 { 0x86dd } else { 0x0800 };
-        crate::wire::frame(crate::gateway::mac(Side::A, LAN), [2, 9, 9, 9, 9, 9], kind, packet)
+        crate::wire::frame(crate::plan::mac(Side::A, LAN), [2, 9, 9, 9, 9, 9], kind, packet)
     });
     for frame in frames {
         a.send(LAN, frame);

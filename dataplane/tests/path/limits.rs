@@ -6,7 +6,8 @@ use esp::DropReason;
 use shm_protocol::live::{Event, EventKind};
 use shm_protocol::sa::{Initial, Limit, Limits};
 
-use crate::gateway::{Gateway, HOST, LAN, MS, Plan, WAN, mac};
+use crate::gateway::{Gateway, LAN, MS, WAN};
+use crate::plan::{HOST, Plan, mac};
 use crate::records::{Side, Tunnel};
 use crate::wire::{Packet, esp_head};
 
@@ -222,7 +223,7 @@ fn a_flood_without_an_sa_does_not_keep_the_gateway_from_asking_for_its_neighbors
             topology.neighbors.retain(|neighbor| neighbor.port.0 != WAN);
             let second = dataplane::ports::InterfaceId(1);
             let device = dataplane::tables::topology::Device::Interface(second);
-            topology.routes.insert(0, crate::gateway::route("10.2.0.128/25", device, None));
+            topology.routes.insert(0, crate::plan::route("10.2.0.128/25", device, None));
         })
         .start(&[&with]);
     gateway.commit(|changes| {

@@ -10,6 +10,7 @@
 mod gateway;
 mod pair;
 mod peer;
+mod plan;
 mod records;
 mod wire;
 
@@ -20,6 +21,7 @@ mod known;
 mod limits;
 mod neighbors;
 mod replay;
+mod restart;
 mod size;
 mod spray;
 mod tunnels;

@@ -7,7 +7,8 @@ use dataplane::path::shared::Notice;
 use dataplane::ports::PortId;
 use esp::DropReason;
 
-use crate::gateway::{Gateway, HOST, LAN, MS, Plan, WAN, mac};
+use crate::gateway::{Gateway, LAN, MS, WAN};
+use crate::plan::{HOST, Plan, mac};
 use crate::records::{OUTER6, Side, Tunnel};
 use crate::wire::{ARP, Mac, Packet, arp, frame, kind_of, nd};
 
@@ -253,7 +254,7 @@ fn a_gateway_beyond_the_prefix_of_the_link_is_learnt_where_a_route_names_it() {
             topology.netdevs = false;
             topology.neighbors.clear();
             let wan = dataplane::tables::topology::Device::Port(PortId(WAN));
-            topology.routes.push(crate::gateway::route("0.0.0.0/0", wan, Some("198.51.100.1")));
+            topology.routes.push(crate::plan::route("0.0.0.0/0", wan, Some("198.51.100.1")));
         })
         .start(&[]);
     let far: Ipv4Addr = [198, 51, 100, 1].into();

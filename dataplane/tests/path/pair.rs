@@ -1,6 +1,7 @@
 //! Two gateways, WAN to WAN.
 
-use crate::gateway::{Gateway, Plan, WAN};
+use crate::gateway::{Gateway, WAN};
+use crate::plan::Plan;
 use crate::records::{Side, Tunnel};
 use crate::wire::Packet;
 

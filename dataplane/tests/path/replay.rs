@@ -5,7 +5,8 @@ use shm_protocol::sa::Initial;
 
 use esp::DropReason;
 
-use crate::gateway::{Gateway, LAN, Plan};
+use crate::gateway::{Gateway, LAN};
+use crate::plan::Plan;
 use crate::records::{Side, Tunnel};
 use crate::wire::Packet;
 

@@ -6,7 +6,8 @@ use dataplane::tables::topology::Unprotected;
 use esp::DropReason;
 use shm_protocol::sa::{KeyOctets, TfcPad};
 
-use crate::gateway::{Gateway, HOST, LAN, Plan, WAN, mac, neighbor};
+use crate::gateway::{Gateway, LAN, WAN};
+use crate::plan::{HOST, Plan, mac, neighbor};
 use crate::records::{OUTER4, OUTER6, Side, Tunnel};
 use crate::wire::{DF, ICMP, ICMPV6, MF, Packet};
 

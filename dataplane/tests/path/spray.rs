@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dataplane::path::counters::Stage;
 use esp::DropReason;
 
-use crate::gateway::{Gateway, LAN, MS, Plan, WAN};
+use crate::gateway::{Gateway, LAN, MS, WAN};
+use crate::plan::Plan;
 use crate::records::{Side, Tunnel};
 use crate::wire::Packet;
 

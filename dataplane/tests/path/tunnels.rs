@@ -7,8 +7,9 @@ use dataplane::ports::{InterfaceId, PortId};
 use dataplane::tables::topology::{Device, Unprotected};
 use esp::DropReason;
 
-use crate::gateway::{LAN, Plan, WAN, mac, neighbor, route};
+use crate::gateway::{LAN, WAN};
 use crate::pair::Pair;
+use crate::plan::{Plan, mac, neighbor, route};
 use crate::records::{ANY4, NETS4, OUTER4, OUTER6, Side, Tunnel, plain_policy};
 use crate::wire::{Packet, esp_head};
 
@@ -165,7 +166,7 @@ fn tunnels_between_the_same_endpoints_are_told_apart_by_their_if_id() {
         .with(|topology| topology.routes.push(route("10.2.128.0/17", second, None)))
         .start(&[&one, &two]);
     let b = Plan::new(Side::B)
-        .with(|topology| topology.neighbors.push(neighbor(LAN, "10.2.0.9", crate::gateway::HOST)))
+        .with(|topology| topology.neighbors.push(neighbor(LAN, "10.2.0.9", crate::plan::HOST)))
         .with(|topology| {
             let lan = Device::Port(PortId(LAN));
             topology.routes.push(route("10.2.128.0/17", lan, Some("10.2.0.9")));
@@ -269,7 +270,7 @@ fn a_policy_that_lets_pass_comes_before_one_that_protects_by_its_priority() {
 fn clear_packets_are_forwarded_where_the_configuration_says_so() {
     let plan = || {
         Plan::new(Side::A).with(|topology| {
-            topology.neighbors.push(neighbor(WAN, "192.0.2.77", crate::gateway::HOST));
+            topology.neighbors.push(neighbor(WAN, "192.0.2.77", crate::plan::HOST));
         })
     };
     let packet = Packet::udp("10.1.0.9", "192.0.2.77", 1, 2, b"clear");

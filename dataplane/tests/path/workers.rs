@@ -6,8 +6,9 @@ use std::sync::Barrier;
 
 use esp::DropReason;
 
-use crate::gateway::{Gateway, LAN, Plan, WAN, mac};
+use crate::gateway::{Gateway, LAN, WAN};
 use crate::pair::Pair;
+use crate::plan::{Plan, mac};
 use crate::records::{Side, Tunnel};
 use crate::wire::{Packet, esp_head};
 
@@ -56,7 +57,7 @@ fn two_workers_in_threads_share_an_sa_both_ways_and_repeat_and_double_nothing() 
         let (mut crossed, mut arrived) = (Vec::new(), Vec::new());
         for chunk in (0..PACKETS).collect::<Vec<_>>().chunks(200) {
             for number in chunk {
-                let frame = there(*number).frame(mac(Side::A, LAN), crate::gateway::HOST);
+                let frame = there(*number).frame(mac(Side::A, LAN), crate::plan::HOST);
                 a.send_to((number % 2) as usize, LAN, frame);
             }
             in_threads(&mut a, 8);
@@ -96,7 +97,7 @@ fn two_workers_send_the_same_packets_as_one() {
     for (workers, spread) in [(1, false), (2, false), (2, true), (3, true)] {
         let mut gateway = plan(Side::A, workers, spread).start(&[&tunnel]);
         for number in 0..300 {
-            let frame = there(number).frame(mac(Side::A, LAN), crate::gateway::HOST);
+            let frame = there(number).frame(mac(Side::A, LAN), crate::plan::HOST);
             gateway.send_to(number as usize % workers, LAN, frame);
             if number % 7 == 0 {
                 gateway.poll();
@@ -119,7 +120,7 @@ fn handed_over_packets_keep_their_order_and_go_by_one_worker() {
     let tunnel = tunnel();
     let mut gateway = plan(Side::A, 2, false).start(&[&tunnel]);
     for number in 0..40 {
-        gateway.send_to(1, LAN, there(number).frame(mac(Side::A, LAN), crate::gateway::HOST));
+        gateway.send_to(1, LAN, there(number).frame(mac(Side::A, LAN), crate::plan::HOST));
     }
     gateway.poll();
     let opened: Vec<_> =
@@ -135,7 +136,7 @@ fn a_full_ring_to_the_other_worker_is_counted_and_nothing_else_is_lost() {
     // An entry of the ring carries up to 16 packets, and there are 1 024 entries.
     let sent = 17_000;
     for number in 0..sent {
-        gateway.send_to(1, LAN, there(number).frame(mac(Side::A, LAN), crate::gateway::HOST));
+        gateway.send_to(1, LAN, there(number).frame(mac(Side::A, LAN), crate::plan::HOST));
     }
     // The worker that owns the SA does not run meanwhile.
     let now_ns = gateway.now_ns;
@@ -151,7 +152,7 @@ fn an_sa_that_goes_while_its_packets_are_handed_over_takes_them_with_it() {
     let tunnel = tunnel();
     let mut gateway = plan(Side::A, 2, false).start(&[&tunnel]);
     for number in 0..10 {
-        gateway.send_to(1, LAN, there(number).frame(mac(Side::A, LAN), crate::gateway::HOST));
+        gateway.send_to(1, LAN, there(number).frame(mac(Side::A, LAN), crate::plan::HOST));
     }
     let now_ns = gateway.now_ns;
     gateway.workers[1].path.poll(now_ns);
@@ -166,7 +167,7 @@ fn a_worker_without_a_transmit_queue_sends_by_the_one_that_has_it() {
     let mut gateway = plan(Side::A, 2, true).start(&[&tunnel]);
     gateway.workers[1].path.ports_mut().disown_tx(dataplane::ports::PortId(WAN));
     for number in 0..10 {
-        gateway.send_to(1, LAN, there(number).frame(mac(Side::A, LAN), crate::gateway::HOST));
+        gateway.send_to(1, LAN, there(number).frame(mac(Side::A, LAN), crate::plan::HOST));
     }
     gateway.poll();
     assert!(gateway.workers[1].wires[usize::from(WAN)].take().is_none());
@@ -186,7 +187,7 @@ fn rekeys_between_gateways_of_two_workers_lose_nothing() {
         pair.b.commit(|changes| new.install_sas(Side::B, changes));
         for round in 0..4 {
             for _ in 0..60 {
-                let frame = there(next).frame(mac(Side::A, LAN), crate::gateway::HOST);
+                let frame = there(next).frame(mac(Side::A, LAN), crate::plan::HOST);
                 pair.a.send_to((next % 2) as usize, LAN, frame);
                 next += 1;
             }
